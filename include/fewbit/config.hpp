@@ -1,0 +1,34 @@
+#pragma once
+// Compiler facts: the version, the floating-point contract the compiler must keep, and the two macros that
+// fence a region of code for one instruction set.
+//
+// Rule: nothing is #included inside a fenced region. A header first seen there would compile its inline
+// functions with the region's instructions and leak them, as weak symbols, into programs for older machines.
+
+#define FEWBIT_VERSION_MAJOR 0
+#define FEWBIT_VERSION_MINOR 1
+#define FEWBIT_VERSION_PATCH 0
+
+// Codes are defined by IEEE division and by rounding half to even, and NaN must stay visible: each of these
+// options would give other codes than the next machine's, silently.
+#if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__) || \
+    defined(__RECIPROCAL_MATH__) || defined(__ASSOCIATIVE_MATH__)
+#error "fewbit: -ffast-math (or -Ofast, -ffinite-math-only, -freciprocal-math, -fassociative-math) breaks the stated arithmetic; compile this file without it"
+#endif
+
+#if defined(__x86_64__) || defined(_M_X64)
+#define FEWBIT_X86_64 1
+#else
+#define FEWBIT_X86_64 0
+#endif
+
+#define FEWBIT_PRAGMA(x) _Pragma(#x)
+#if defined(__clang__)
+#define FEWBIT_TARGET_BEGIN(isa) FEWBIT_PRAGMA(clang attribute push(__attribute__((target(isa))), apply_to = function))
+#define FEWBIT_TARGET_END FEWBIT_PRAGMA(clang attribute pop)
+#elif defined(__GNUC__)
+#define FEWBIT_TARGET_BEGIN(isa) FEWBIT_PRAGMA(GCC push_options) FEWBIT_PRAGMA(GCC target(isa))
+#define FEWBIT_TARGET_END FEWBIT_PRAGMA(GCC pop_options)
+#else
+#error "fewbit: g++ 12 or newer, or clang 14 or newer, is needed"
+#endif

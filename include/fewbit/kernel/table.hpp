@@ -1,0 +1,39 @@
+#pragma once
+// The narrow waist. Above it: grids, estimators, algorithms, Eigen. Below it: raw pointers. Rule: a kernel works
+// on one row cut into groups, so that the indirect call is paid once for thousands of weights.
+
+#include <cstddef>
+#include <cstdint>
+
+#include <fewbit/core/affine.hpp>
+#include <fewbit/core/levels.hpp>
+
+namespace fewbit::kernel {
+
+// How one row of n weights is coded: weight k by affine[k / group]; the last group may be short. A group of 0 is
+// not allowed; n may be 0. Scales are finite and not 0, zero-points finite and never -0.
+struct Row {
+  std::size_t n, group;
+  const Affine* affine;
+  const Levels* levels;
+};
+
+struct Table {
+  const char* name;
+  bool (*supported)();
+
+  // out[g] = {min, max} of group g, for ceil(n / group) groups; a zero comes out as +0. Both are NaN for a group
+  // that holds a NaN.
+  void (*ranges)(const float* x, std::size_t n, std::size_t group, Range* out);
+
+  // Finite weights to codes. Writes packed_bytes(n, bits) bytes, padding bits zero.
+  void (*quantize)(const float* x, const Row&, std::uint8_t* packed);
+
+  // Codes to weights.
+  void (*dequantize)(const std::uint8_t* packed, const Row&, float* out);
+
+  // What dequantize makes of quantize's codes, without the codes. `out` may be x.
+  void (*fake_quantize)(const float* x, const Row&, float* out);
+};
+
+}  // namespace fewbit::kernel

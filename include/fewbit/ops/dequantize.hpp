@@ -1,0 +1,60 @@
+#pragma once
+// Back to weights. Rule: whole rows, through the kernel table, into any Eigen matrix there is.
+
+#include <fewbit/eigen/rows.hpp>
+#include <fewbit/kernel/dispatch.hpp>
+#include <fewbit/storage/quantized_matrix.hpp>
+
+namespace fewbit {
+inline namespace FEWBIT_ABI {
+
+// The rows of a quantized matrix, widened one after the other. Keeps the Affines of the last row of blocks.
+class DequantizedRows {
+ public:
+  explicit DequantizedRows(const QuantizedMatrix& q) : q_(q), table_(kernel::active()), affines_(static_cast<std::size_t>(q.blocks_across())) {}
+
+  // Writes cols() floats.
+  void operator()(Index i, float* out) {
+    if (const Index down = i / q_.block_rows(); down != down_) {
+      q_.params().read(static_cast<std::size_t>(down) * affines_.size(), affines_.size(), affines_.data());
+      down_ = down;
+    }
+    table_.dequantize(q_.codes(i), {static_cast<std::size_t>(q_.cols()), static_cast<std::size_t>(q_.block_cols()), affines_.data(), &q_.levels()}, out);
+  }
+
+ private:
+  const QuantizedMatrix& q_;
+  const kernel::Table& table_;
+  std::vector<Affine> affines_;
+  Index down_ = -1;
+};
+
+// Fills `out`, any Eigen matrix, Map, Ref or Block of q's shape. Throws std::invalid_argument, before writing, for
+// another shape.
+template <class Derived>
+void dequantize_into(const QuantizedMatrix& q, Eigen::DenseBase<Derived>& out) {
+  if (out.rows() != q.rows() || out.cols() != q.cols())
+    fail_argument("dequantize_into: the output is ", out.rows(), " x ", out.cols(), ", the matrix ", q.rows(), " x ", q.cols(), "; resize it first");
+  const MutableRows<Derived> rows(out);
+  const Index grain = std::max<Index>(64, 16384 / std::max<Index>(1, q.cols()));
+  kernel::active();
+  for_each_slice(q.rows(), grain, [&](Index first, Index last) {
+    DequantizedRows widen(q);
+    rows.each(first, last, [&](Index i, float* row) { widen(i, row); });
+  });
+}
+template <class Derived>
+void dequantize_into(const QuantizedMatrix& q, Eigen::DenseBase<Derived>&& out) {  // a Map or Block made on the spot
+  dequantize_into(q, out);
+}
+
+// W[out, in] again, as the matrix type asked for.
+template <class Matrix = Eigen::MatrixXf>
+Matrix dequantize(const QuantizedMatrix& q) {
+  Matrix w(q.rows(), q.cols());
+  dequantize_into(q, w);
+  return w;
+}
+
+}  // namespace FEWBIT_ABI
+}  // namespace fewbit

@@ -1,0 +1,192 @@
+#pragma once
+// From rows of weights to one Affine per block, and on to whatever is made of them. Rule: every weight is checked
+// here and every scale is settled here, so no algorithm below has to ask whether its numbers make sense.
+
+#include <cmath>
+#include <limits>
+#include <mutex>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include <fewbit/eigen/rows.hpp>
+#include <fewbit/estimate/estimate.hpp>
+#include <fewbit/kernel/dispatch.hpp>
+
+namespace fewbit {
+
+// What becomes of a weight that is not a number or not finite. strict: std::domain_error, naming it. saturating: NaN
+// becomes the zero-point and infinities the ends; ranges come from the finite weights.
+enum class NonFinite { strict, saturating };
+
+struct QuantizeOptions {
+  NonFinite nonfinite = NonFinite::strict;
+};
+
+inline namespace FEWBIT_ABI {
+
+// The range of no weights at all: joining it to another changes nothing.
+inline constexpr Range empty_range{std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()};
+
+inline Range join(Range a, Range b) { return {b.lo < a.lo ? b.lo : a.lo, b.hi > a.hi ? b.hi : a.hi}; }
+
+// The rows of Rows or MutableRows, checked, with the range of each block's part of them.
+template <class Source>
+class CheckedRows {
+ public:
+  CheckedRows(const Source& source, const Tiling& tiling, NonFinite nonfinite) : source_(source), tiling_(tiling), nonfinite_(nonfinite) {}
+
+  // Calls f(i, row, ranges) for rows first .. last - 1, one range for each block across.
+  template <class F>
+  void each(Index first, Index last, F&& f) const {
+    const kernel::Table& table = kernel::active();
+    const auto cols = static_cast<std::size_t>(tiling_.cols), group = static_cast<std::size_t>(tiling_.block_cols);
+    std::vector<Range> ranges(static_cast<std::size_t>(tiling_.blocks_across()));
+    source_.each(first, last, [&](Index i, auto* row) {
+      table.ranges(row, cols, group, ranges.data());
+      for (std::size_t g = 0; g < ranges.size(); ++g)
+        if (!finite(ranges[g])) {
+          const std::size_t from = g * group;
+          ranges[g] = finite_range(i, from, {row + from, std::min(group, cols - from)});
+        }
+      f(i, row, std::as_const(ranges));
+    });
+  }
+
+  // The row as kernels want it: nothing but finite weights.
+  const float* cleaned(const float* row, std::vector<float>& scratch) const {
+    if (nonfinite_ == NonFinite::strict) return row;
+    constexpr float most = std::numeric_limits<float>::max();
+    scratch.assign(row, row + tiling_.cols);
+    for (float& w : scratch) w = std::isnan(w) ? 0.f : w > most ? most : w < -most ? -most : w;
+    return scratch.data();
+  }
+
+ private:
+  static bool finite(Range r) { return std::isfinite(r.lo) && std::isfinite(r.hi); }
+
+  Range finite_range(Index i, std::size_t from, std::span<const float> block) const {
+    Range r = empty_range;
+    for (std::size_t k = 0; k < block.size(); ++k) {
+      if (std::isfinite(block[k])) {
+        r = join(r, {block[k], block[k]});
+      } else if (nonfinite_ == NonFinite::strict) {
+        const auto j = static_cast<Index>(from + k);
+        const auto w = static_cast<double>(source_.memory().at(i, j));  // before it became a float
+        fail_domain("weight at row ", i, ", column ", j, " is ", w, std::isfinite(w) ? ", beyond the range of a float" : "",
+                    "; repair it, or quantize with NonFinite::saturating");
+      }
+    }
+    return r;
+  }
+
+  const Source& source_;
+  const Tiling& tiling_;
+  NonFinite nonfinite_;
+};
+
+// Fits an Affine to one block after another.
+template <Grid G, Estimator<G> E>
+class BlockFitter {
+ public:
+  BlockFitter(const G& grid, const E& estimate, ScaleType scale, NonFinite nonfinite)
+      : grid_(grid, scale), estimate_(estimate), nonfinite_(nonfinite) {}
+
+  // Of a block that starts at row i and column j. `gather` fills an empty vector with its weights, and is only
+  // called if the range alone will not do.
+  template <class Gather>
+  Affine operator()(Index i, Index j, Range r, Gather&& gather) {
+    if (!(r.lo <= r.hi)) r = {0, 0};  // not one finite weight
+    if constexpr (RangeEstimator<E, G>) {
+      return settled(estimate_(r, grid_), i, j);
+    } else {
+      block_.clear();
+      gather(block_);
+      if (nonfinite_ == NonFinite::saturating) std::erase_if(block_, [](float w) { return !std::isfinite(w); });
+      if (block_.empty()) block_.push_back(0);
+      return settled(estimate_(std::span<const float>(block_), grid_), i, j);
+    }
+  }
+
+ private:
+  // As it will be stored.
+  Affine settled(Affine a, Index i, Index j) const {
+    const float scale = round_scale(static_cast<double>(a.scale), grid_.scale_type());
+    if (!std::isfinite(scale) || scale == 0 || !std::isfinite(a.zero)) reject(a, i, j);
+    return {scale, a.zero + 0.f};  // + 0 makes -0 a 0
+  }
+  [[noreturn]] void reject(Affine a, Index i, Index j) const {
+    if (std::isfinite(a.scale) && a.scale != 0 && std::isfinite(a.zero) && grid_.scale_type() == ScaleType::f16)
+      fail_domain("scale ", a.scale, " of the block at row ", i, ", column ", j, " does not fit f16, which ends at 65504; store scales as bf16 or f32");
+    fail_domain("scale ", a.scale, " and zero-point ", a.zero, " of the block at row ", i, ", column ", j, " cannot be stored as ",
+                name(grid_.scale_type()), "; scales must be finite and not 0, zero-points finite");
+  }
+
+  Stored<G> grid_;
+  const E& estimate_;
+  NonFinite nonfinite_;
+  std::vector<float> block_;
+};
+
+// Fits every block of the source's rows; affines[b] is set for each. Then calls apply(i, row, clean, coding) once for
+// every row, on any thread: `row` is the source's pointer, `clean` the same weights, all finite, and `coding` how the
+// row is to be coded. A block inside one row is fitted and applied while the row is in cache.
+template <class Source, Grid G, Estimator<G> E, class Apply>
+void fit_rows(const Source& source, const Tiling& tiling, const Levels& levels, const G& grid, ScaleType scale, const E& estimate,
+              const QuantizeOptions& options, std::span<Affine> affines, Apply&& apply) {
+  const CheckedRows<Source> checked(source, tiling, options.nonfinite);
+  const Index across = tiling.blocks_across(), height = tiling.block_rows, width = tiling.block_cols, cols = tiling.cols;
+  // A slice should be whole panels, and some 64 KiB at least: less is done before a thread has woken.
+  const Index grain = (std::max<Index>(1, 16384 / std::max<Index>(1, cols)) + source.memory().panel() - 1) / source.memory().panel() * source.memory().panel();
+  const auto coding = [&](Index i) {
+    return kernel::Row{static_cast<std::size_t>(cols), static_cast<std::size_t>(width), affines.data() + i / height * across, &levels};
+  };
+  kernel::active();  // may throw: do it on this thread
+
+  if (height == 1) {
+    return for_each_slice(tiling.rows, grain, [&](Index first, Index last) {
+      BlockFitter<G, E> fit(grid, estimate, scale, options.nonfinite);
+      std::vector<float> scratch;
+      checked.each(first, last, [&](Index i, auto* row, const std::vector<Range>& ranges) {
+        for (Index g = 0, j = 0; g < across; ++g, j += width)
+          affines[static_cast<std::size_t>(i * across + g)] = fit(i, j, ranges[static_cast<std::size_t>(g)], [&](std::vector<float>& block) {
+            block.assign(row + j, row + std::min(j + width, cols));
+          });
+        apply(i, row, checked.cleaned(row, scratch), coding(i));
+      });
+    });
+  }
+
+  // Blocks that span rows: first their ranges, each slice of rows its own, joined in the end.
+  std::vector<Range> range(tiling.blocks(), empty_range);
+  std::mutex joining;
+  for_each_slice(tiling.rows, grain, [&](Index first, Index last) {
+    const Index top = first / height, down = (last - 1) / height + 1 - top;
+    std::vector<Range> mine(static_cast<std::size_t>(down * across), empty_range);
+    checked.each(first, last, [&](Index i, auto*, const std::vector<Range>& ranges) {
+      Range* to = mine.data() + (i / height - top) * across;
+      for (std::size_t g = 0; g < ranges.size(); ++g) to[g] = join(to[g], ranges[g]);
+    });
+    const std::lock_guard lock(joining);
+    Range* to = range.data() + top * across;
+    for (const Range& r : mine) *to = join(*to, r), ++to;
+  });
+  for_each_slice(tiling.blocks_down(), 1, [&](Index first, Index last) {
+    BlockFitter<G, E> fit(grid, estimate, scale, options.nonfinite);
+    for (Index down = first; down < last; ++down)
+      for (Index g = 0; g < across; ++g) {
+        const Index i = down * height, j = g * width, n = std::min(width, cols - j);
+        const auto b = static_cast<std::size_t>(down * across + g);
+        affines[b] = fit(i, j, range[b], [&](std::vector<float>& block) {
+          source.memory().gather(i, j, std::min(height, tiling.rows - i), n, block);
+        });
+      }
+  });
+  for_each_slice(tiling.rows, grain, [&](Index first, Index last) {
+    std::vector<float> scratch;
+    source.each(first, last, [&](Index i, auto* row) { apply(i, row, checked.cleaned(row, scratch), coding(i)); });
+  });
+}
+
+}  // namespace FEWBIT_ABI
+}  // namespace fewbit

@@ -1,0 +1,98 @@
+#pragma once
+// One Affine per block, in the bytes it really takes: scales in their stored type, zero-points not at all when
+// there are none, in as many bits as a code when they are codes, as floats otherwise. Rule: what goes in comes
+// out; rounding has happened before.
+
+#include <cmath>
+#include <cstring>
+#include <span>
+#include <vector>
+
+#include <fewbit/core/affine.hpp>
+#include <fewbit/core/granularity.hpp>
+#include <fewbit/core/half.hpp>
+#include <fewbit/core/packing.hpp>
+
+namespace fewbit {
+
+class Params {
+ public:
+  Params() = default;
+
+  // `bits` is the width of the codes. Every scale must be a finite value of the type `scale`, and not 0; every
+  // zero-point finite. Throws std::invalid_argument otherwise.
+  Params(std::span<const Affine> blocks, ScaleType scale, int bits)
+      : count_(blocks.size()), scale_(scale), bits_(bits), scales_(count_ * scale_bytes(scale)) {
+    const float last_code = static_cast<float>((1 << bits) - 1);
+    for (std::size_t b = 0; b < count_; ++b) {
+      const Affine a = blocks[b];
+      write_scale(b, a.scale);
+      if (!std::isfinite(a.scale) || a.scale == 0 || read_scale(b) != a.scale)
+        fail_argument("scale ", a.scale, " of block ", b, " cannot be stored as ", name(scale), "; round it with round_scale first");
+      if (a.zero == 0) continue;
+      if (!std::isfinite(a.zero)) fail_argument("zero-point ", a.zero, " of block ", b, " cannot be stored; it must be finite");
+      const bool is_code = a.zero > 0 && a.zero <= last_code && static_cast<float>(static_cast<int>(a.zero)) == a.zero;
+      zeros_held_ = is_code && zeros_held_ != Zeros::floats ? Zeros::codes : Zeros::floats;
+    }
+    if (zeros_held_ == Zeros::codes) {
+      zeros_.resize(packed_bytes(count_, bits));
+      for (std::size_t b = 0; b < count_; ++b) put_code(zeros_.data(), b, bits, static_cast<unsigned>(blocks[b].zero));
+    } else if (zeros_held_ == Zeros::floats) {
+      zeros_.resize(count_ * sizeof(float));
+      for (std::size_t b = 0; b < count_; ++b) {
+        const float zero = blocks[b].zero + 0.f;  // -0 is not a zero-point
+        std::memcpy(zeros_.data() + b * sizeof zero, &zero, sizeof zero);
+      }
+    }
+  }
+
+  std::size_t size() const { return count_; }
+  ScaleType scale_type() const { return scale_; }
+  std::size_t bytes() const { return scales_.size() + zeros_.size(); }
+
+  Affine operator[](std::size_t b) const { return {read_scale(b), read_zero(b)}; }
+
+  // The Affines of blocks first .. first + n - 1.
+  void read(std::size_t first, std::size_t n, Affine* out) const {
+    for (std::size_t b = 0; b < n; ++b) out[b] = (*this)[first + b];
+  }
+
+  friend bool operator==(const Params&, const Params&) = default;
+
+ private:
+  enum class Zeros { none, codes, floats };
+
+  void write_scale(std::size_t b, float s) {
+    if (scale_ == ScaleType::f32) {
+      std::memcpy(scales_.data() + 4 * b, &s, 4);
+    } else {
+      const std::uint16_t h = scale_ == ScaleType::f16 ? float_to_half(s) : float_to_bfloat16(s);
+      std::memcpy(scales_.data() + 2 * b, &h, 2);
+    }
+  }
+  float read_scale(std::size_t b) const {
+    if (scale_ == ScaleType::f32) {
+      float s;
+      std::memcpy(&s, scales_.data() + 4 * b, 4);
+      return s;
+    }
+    std::uint16_t h;
+    std::memcpy(&h, scales_.data() + 2 * b, 2);
+    return scale_ == ScaleType::f16 ? half_to_float(h) : bfloat16_to_float(h);
+  }
+  float read_zero(std::size_t b) const {
+    if (zeros_held_ == Zeros::none) return 0;
+    if (zeros_held_ == Zeros::codes) return static_cast<float>(get_code(zeros_.data(), b, bits_));
+    float z;
+    std::memcpy(&z, zeros_.data() + 4 * b, 4);
+    return z;
+  }
+
+  std::size_t count_ = 0;
+  ScaleType scale_ = ScaleType::f32;
+  int bits_ = 1;
+  Zeros zeros_held_ = Zeros::none;
+  std::vector<std::uint8_t> scales_, zeros_;
+};
+
+}  // namespace fewbit
