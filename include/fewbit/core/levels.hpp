@@ -44,7 +44,7 @@ class Levels {
       if (!(level - level == 0)) fail_argument("codebook level ", i, " is ", level, "; levels must be finite");
       if (i > 0 && !(ascending[i - 1] < level))
         fail_argument("codebook level ", i, " is ", level, " after ", ascending[i - 1], "; levels must ascend");
-      l.table_[i] = level;
+      l.table_[i] = level + 0.f;  // a level of -0 would give weights of -0
       if (i > 0) l.midpoints_[i - 1] = floor_midpoint(ascending[i - 1], level);
     }
     for (std::size_t i = ascending.size() - 1; i < max_table; ++i)

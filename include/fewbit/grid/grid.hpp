@@ -29,6 +29,7 @@ class Stored {
   constexpr Affine fit(Range r) const {
     Affine a = grid_->fit(r);
     const float scale = round_scale(static_cast<double>(a.scale), type_);
+    if (scale - scale != 0) return a;  // beyond the type: whoever stores it says so, with its value
     if constexpr (requires { { grid_->zero(r, scale) } -> std::convertible_to<float>; })
       if (scale != a.scale) a.zero = grid_->zero(r, scale);
     a.scale = scale;

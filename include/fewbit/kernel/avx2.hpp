@@ -286,8 +286,8 @@ inline void quantize_bytewise(const float* x, const Row& r, std::uint8_t* packed
       [&](std::size_t k, std::size_t end, const Lanes& a) {
         for (; k + 32 <= end; k += 32) {
           // The row behind this one is usually next: it comes from memory while this one is divided.
-          _mm_prefetch(reinterpret_cast<const char*>(x + k + r.n), _MM_HINT_T0);
-          _mm_prefetch(reinterpret_cast<const char*>(x + k + r.n + 16), _MM_HINT_T0);
+          _mm_prefetch(reinterpret_cast<const char*>(x + k + r.n), _MM_HINT_T1);
+          _mm_prefetch(reinterpret_cast<const char*>(x + k + r.n + 16), _MM_HINT_T1);
           const __m256i c0 = shape.code(_mm256_loadu_ps(x + k), a), c1 = shape.code(_mm256_loadu_ps(x + k + 8), a);
           const __m256i c2 = shape.code(_mm256_loadu_ps(x + k + 16), a), c3 = shape.code(_mm256_loadu_ps(x + k + 24), a);
           store32<bits>(packed + k / 8 * bits, to_bytes(c0, c1, c2, c3));

@@ -53,12 +53,11 @@ class CheckedRows {
     });
   }
 
-  // The row as kernels want it: nothing but finite weights.
+  // The row as kernels want it: without a NaN. They take an infinity for the end of the range that it is.
   const float* cleaned(const float* row, std::vector<float>& scratch) const {
     if (nonfinite_ == NonFinite::strict) return row;
-    constexpr float most = std::numeric_limits<float>::max();
     scratch.assign(row, row + tiling_.cols);
-    for (float& w : scratch) w = std::isnan(w) ? 0.f : w > most ? most : w < -most ? -most : w;
+    for (float& w : scratch) w = std::isnan(w) ? 0.f : w;
     return scratch.data();
   }
 
@@ -116,8 +115,9 @@ class BlockFitter {
     return {scale, a.zero + 0.f};  // + 0 makes -0 a 0
   }
   [[noreturn]] void reject(Affine a, Index i, Index j) const {
-    if (std::isfinite(a.scale) && a.scale != 0 && std::isfinite(a.zero) && grid_.scale_type() == ScaleType::f16)
-      fail_domain("scale ", a.scale, " of the block at row ", i, ", column ", j, " does not fit f16, which ends at 65504; store scales as bf16 or f32");
+    if (std::isfinite(a.scale) && a.scale != 0 && std::isfinite(a.zero))
+      fail_domain("scale ", a.scale, " of the block at row ", i, ", column ", j, " does not fit ", name(grid_.scale_type()), ", which ends at ",
+                  grid_.scale_type() == ScaleType::f16 ? "65504; store scales as bf16 or f32" : "3.39e38; store scales as f32");
     fail_domain("scale ", a.scale, " and zero-point ", a.zero, " of the block at row ", i, ", column ", j, " cannot be stored as ",
                 name(grid_.scale_type()), "; scales must be finite and not 0, zero-points finite");
   }
@@ -129,7 +129,7 @@ class BlockFitter {
 };
 
 // Fits every block of the source's rows; affines[b] is set for each. Then calls apply(i, row, clean, coding) once for
-// every row, on any thread: `row` is the source's pointer, `clean` the same weights, all finite, and `coding` how the
+// every row, on any thread: `row` is the source's pointer, `clean` the same weights without a NaN, and `coding` how the
 // row is to be coded. A block inside one row is fitted and applied while the row is in cache.
 template <class Source, Grid G, Estimator<G> E, class Apply>
 void fit_rows(const Source& source, const Tiling& tiling, const Levels& levels, const G& grid, ScaleType scale, const E& estimate,

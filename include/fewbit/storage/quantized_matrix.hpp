@@ -4,6 +4,7 @@
 // this type crosses between translation units compiled with and without -mavx2.
 
 #include <cassert>
+#include <exception>
 #include <span>
 
 #include <fewbit/core/affine.hpp>
@@ -24,7 +25,12 @@ class QuantizedMatrix {
   // std::invalid_argument for negative extents, and for sizes beyond what can be addressed.
   QuantizedMatrix(Index rows, Index cols, const Levels& levels, Granularity g) : tiling_(rows, cols, g), scale_(g.scale), levels_(levels) {
     row_bytes_ = packed_bytes(static_cast<std::size_t>(cols), bits());
-    codes_.resize(static_cast<std::size_t>(rows) * row_bytes_);
+    const std::size_t bytes = static_cast<std::size_t>(rows) * row_bytes_;
+    try {
+      codes_.resize(bytes);
+    } catch (const std::exception&) {  // std::length_error or std::bad_alloc, neither of which names the matrix
+      fail_argument("a matrix of ", rows, " x ", cols, " at ", bits(), " bits takes ", bytes, " bytes, more than there is; split it");
+    }
   }
 
   Index rows() const { return tiling_.rows; }
