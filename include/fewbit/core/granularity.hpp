@@ -50,6 +50,14 @@ constexpr float round_scale(double scale, ScaleType t) {
   return magnitude >= first && magnitude <= last ? rounded : round_odd_scale(scale, t);
 }
 
+// The largest stored value whose product with `reach` is a finite float.
+constexpr float largest_scale(double reach, ScaleType t) {
+  const double limit = static_cast<double>(std::numeric_limits<float>::max()) / reach;
+  auto u = std::bit_cast<std::uint32_t>(static_cast<float>(limit));
+  u -= static_cast<double>(std::bit_cast<float>(u)) > limit;
+  return std::bit_cast<float>(t == ScaleType::bf16 ? u & 0xffff0000u : t == ScaleType::f16 ? u & 0xffffe000u : u);
+}
+
 struct Granularity {
   Index rows = 0, cols = 0;
   ScaleType scale = ScaleType::f32;

@@ -2,6 +2,7 @@
 // NumPy's .npy files, in and out: one array a file. Rule: a file is read whole or not at all, and written beside
 // its target and renamed, so that a failure leaves the old one as it was.
 
+#include <algorithm>
 #include <bit>
 #include <cctype>
 #include <cstdint>
@@ -16,6 +17,7 @@
 #include <vector>
 
 #include <fewbit/core/error.hpp>
+#include <fewbit/core/half.hpp>
 #include <fewbit/eigen/rows.hpp>
 
 namespace fewbit {
@@ -189,6 +191,7 @@ inline RowMajorMatrixXf load_npy(const std::filesystem::path& path) {
     fail_file(path, std::min(size, wanted), "the file has ", size, " bytes where ", h.rows, " x ", h.cols, " elements need ", wanted, "; it was cut off or damaged");
 
   RowMajorMatrixXf w(h.rows, h.cols);
+  if (w.size() == 0) return w;  // the other extent may be any number
   const Index runs = h.fortran_order ? h.cols : h.rows, run = h.fortran_order ? h.rows : h.cols;
   std::vector<unsigned char> bytes(static_cast<std::size_t>(run) * h.width);
   for (Index r = 0; r < runs; ++r) {

@@ -112,7 +112,15 @@ class BlockFitter {
   Affine settled(Affine a, Index i, Index j) const {
     const float scale = round_scale(static_cast<double>(a.scale), grid_.scale_type());
     if (!std::isfinite(scale) || scale == 0 || !std::isfinite(a.zero)) reject(a, i, j);
-    return {scale, a.zero + 0.f};  // + 0 makes -0 a 0
+    const Affine stored{scale, a.zero + 0.f};  // + 0 makes -0 a 0
+    return std::fabs(scale) < 0x1p100f ? stored : finite_weights(stored);
+  }
+  // Near the end of what a float holds, rounding can put the outermost levels beyond it: the scale gives way.
+  Affine finite_weights(Affine a) const {
+    const Levels levels = grid_.levels();
+    const double zero = a.zero, first = levels.first(), last = levels.last();
+    const float most = largest_scale(std::fmax(std::fabs(first - zero), std::fabs(last - zero)), grid_.scale_type());
+    return {std::copysign(std::fmin(std::fabs(a.scale), most), a.scale), a.zero};
   }
   [[noreturn]] void reject(Affine a, Index i, Index j) const {
     if (std::isfinite(a.scale) && a.scale != 0 && std::isfinite(a.zero))
@@ -128,19 +136,45 @@ class BlockFitter {
   std::vector<float> block_;
 };
 
-// Fits every block of the source's rows; affines[b] is set for each. Then calls apply(i, row, clean, coding) once for
-// every row, on any thread: `row` is the source's pointer, `clean` the same weights without a NaN, and `coding` how the
-// row is to be coded. A block inside one row is fitted and applied while the row is in cache.
+// How rows are coded once every block has its Affine.
+struct Coding {
+  const Tiling& tiling;
+  const Levels& levels;
+  std::span<const Affine> affines;
+
+  kernel::Row row(Index i) const {
+    return {static_cast<std::size_t>(tiling.cols), static_cast<std::size_t>(tiling.block_cols),
+            affines.data() + i / tiling.block_rows * tiling.blocks_across(), &levels};
+  }
+};
+
+// Rows that a thread takes at a time: whole panels, and some 64 KiB at least, for less is done before a thread has woken.
+template <class Source>
+Index row_grain(const Source& source, Index cols) {
+  const Index panel = source.memory().panel();
+  return (std::max<Index>(1, 16384 / std::max<Index>(1, cols)) + panel - 1) / panel * panel;
+}
+
+// Calls apply(i, row, clean, coding) once for every row of a source whose blocks have been fitted, on any thread: `row`
+// is the source's pointer, `clean` the same weights without a NaN, and `coding` how the row is to be coded.
+template <class Source, class Apply>
+void apply_rows(const Source& source, const Coding& coding, const QuantizeOptions& options, Apply&& apply) {
+  const CheckedRows<Source> checked(source, coding.tiling, options.nonfinite);
+  for_each_slice(coding.tiling.rows, row_grain(source, coding.tiling.cols), [&](Index first, Index last) {
+    std::vector<float> scratch;
+    source.each(first, last, [&](Index i, auto* row) { apply(i, row, checked.cleaned(row, scratch), coding.row(i)); });
+  });
+}
+
+// Fits every block of the source's rows, sets affines[b] for each, and calls apply as apply_rows does. A block inside one
+// row is fitted and applied while the row is in cache.
 template <class Source, Grid G, Estimator<G> E, class Apply>
 void fit_rows(const Source& source, const Tiling& tiling, const Levels& levels, const G& grid, ScaleType scale, const E& estimate,
               const QuantizeOptions& options, std::span<Affine> affines, Apply&& apply) {
   const CheckedRows<Source> checked(source, tiling, options.nonfinite);
+  const Coding coding{tiling, levels, affines};
   const Index across = tiling.blocks_across(), height = tiling.block_rows, width = tiling.block_cols, cols = tiling.cols;
-  // A slice should be whole panels, and some 64 KiB at least: less is done before a thread has woken.
-  const Index grain = (std::max<Index>(1, 16384 / std::max<Index>(1, cols)) + source.memory().panel() - 1) / source.memory().panel() * source.memory().panel();
-  const auto coding = [&](Index i) {
-    return kernel::Row{static_cast<std::size_t>(cols), static_cast<std::size_t>(width), affines.data() + i / height * across, &levels};
-  };
+  const Index grain = row_grain(source, cols);
   kernel::active();  // may throw: do it on this thread
 
   if (height == 1) {
@@ -152,7 +186,7 @@ void fit_rows(const Source& source, const Tiling& tiling, const Levels& levels, 
           affines[static_cast<std::size_t>(i * across + g)] = fit(i, j, ranges[static_cast<std::size_t>(g)], [&](std::vector<float>& block) {
             block.assign(row + j, row + std::min(j + width, cols));
           });
-        apply(i, row, checked.cleaned(row, scratch), coding(i));
+        apply(i, row, checked.cleaned(row, scratch), coding.row(i));
       });
     });
   }
@@ -182,10 +216,7 @@ void fit_rows(const Source& source, const Tiling& tiling, const Levels& levels, 
         });
       }
   });
-  for_each_slice(tiling.rows, grain, [&](Index first, Index last) {
-    std::vector<float> scratch;
-    source.each(first, last, [&](Index i, auto* row) { apply(i, row, checked.cleaned(row, scratch), coding(i)); });
-  });
+  apply_rows(source, coding, options, apply);
 }
 
 }  // namespace FEWBIT_ABI
