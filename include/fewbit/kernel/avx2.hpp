@@ -1,23 +1,25 @@
 #pragma once
-// AVX2. Leans on vdivps, vroundps and compares (8 floats), on variable shifts and vpshufb to take codes of any
-// width apart, and on byte packs for widths 8, 4 and 2. Fast where groups are multiples of 8 weights, fastest at
-// multiples of 32; other group sizes run the same arithmetic with one Affine per lane. Rule: the same operations
-// in the same order as scalar.hpp, lane by lane, so that the bits cannot differ; tails are padded, not special.
+// AVX2 and FMA. Leans on fused multiply-adds for exact quotients (quotient.hpp), on variable shifts and vpshufb to take
+// codes of any width apart, and on byte packs for widths up to 8. Fast where groups are multiples of 8 weights, fastest
+// at multiples of 32; other group sizes run with one Affine per lane. Rule: lane by lane the operations of scalar.hpp, or
+// ones proven equal; tails are padded, not special.
 
 #include <fewbit/config.hpp>
 #include <fewbit/kernel/cpu.hpp>
+#include <fewbit/kernel/quotient.hpp>
 #include <fewbit/kernel/scalar.hpp>
 
 #if FEWBIT_X86_64
 #include <cstring>
 #include <immintrin.h>
 #include <limits>
+#include <type_traits>
 
 namespace fewbit::kernel::avx2 {
 inline bool supported() { return cpu::has_avx2(); }
 }  // namespace fewbit::kernel::avx2
 
-FEWBIT_TARGET_BEGIN("avx2")
+FEWBIT_TARGET_BEGIN("avx2,fma")
 namespace fewbit::kernel::avx2 {
 
 // A row shorter than a register, or the end of one.
@@ -72,38 +74,87 @@ inline void ranges(const float* x, std::size_t n, std::size_t group, Range* out)
   }
 }
 
-// ------------------------------------------------------------------------------ one Affine for eight weights
+// ------------------------------------------------------------------------ how eight weights are scaled, and divided
 
-struct Lanes {
-  __m256 scale, zero, whole, rest;  // zero == whole + rest
-
-  static Lanes of(__m256 scale, __m256 zero) {
-    const __m256 whole = _mm256_round_ps(zero, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    return {scale, zero, whole, _mm256_sub_ps(zero, whole)};
-  }
-  static Lanes of(Affine a) { return of(_mm256_set1_ps(a.scale), _mm256_set1_ps(a.zero)); }
-
-  // The Affines of weights k .. k + 7, for groups that end anywhere. Lanes past the row repeat its last group.
-  static Lanes at(const Row& r, std::size_t k) {
-    alignas(32) float scale[8], zero[8];
-    std::size_t g = k / r.group, left = r.group - k % r.group;
-    for (std::size_t j = 0; j < 8; ++j, --left) {
-      if (left == 0) left = r.group, g += k + j < r.n;
-      scale[j] = r.affine[g].scale, zero[j] = r.affine[g].zero;
-    }
-    return of(_mm256_load_ps(scale), _mm256_load_ps(zero));
-  }
+struct Scale {
+  __m256 scale, zero;
+  Scale(__m256 s, __m256 z) : scale(s), zero(z) {}
+  explicit Scale(Affine a) : Scale(_mm256_set1_ps(a.scale), _mm256_set1_ps(a.zero)) {}
 };
+
+// The Affines of weights k .. k + 7, for groups that end anywhere. Lanes past the row repeat its last group.
+inline Scale scales_at(const Row& r, std::size_t k) {
+  alignas(32) float scale[8], zero[8];
+  std::size_t g = k / r.group, left = r.group - k % r.group;
+  for (std::size_t j = 0; j < 8; ++j, --left) {
+    if (left == 0) left = r.group, g += k + j < r.n;
+    scale[j] = r.affine[g].scale, zero[j] = r.affine[g].zero;
+  }
+  return {_mm256_load_ps(scale), _mm256_load_ps(zero)};
+}
 
 // scale * (level - zero), as |scale| times a difference that takes scale's sign before it is formed: equal
 // operands then give +0 under a negative scale too.
-inline __m256 weights(__m256 level, const Lanes& a) {
+inline __m256 weights(__m256 level, const Scale& a) {
   const __m256 sign_bit = _mm256_set1_ps(-0.f), sign = _mm256_and_ps(a.scale, sign_bit);
   const __m256 difference = _mm256_sub_ps(_mm256_xor_ps(level, sign), _mm256_xor_ps(a.zero, sign));
   return _mm256_mul_ps(_mm256_andnot_ps(sign_bit, a.scale), difference);
 }
 
-// ------------------------------------------------------------------------------------- levels: four shapes
+// w / scale by division: for any Affine.
+struct Divide : Scale {
+  __m256 whole, rest;  // zero == whole + rest
+  explicit Divide(const Scale& a) : Scale(a), whole(_mm256_round_ps(a.zero, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)) {
+    rest = _mm256_sub_ps(zero, whole);
+  }
+  __m256 operator()(__m256 w) const { return _mm256_div_ps(w, scale); }
+};
+
+// a0 a1 b0 b1 a2 a3 b2 b3 to a0 .. b3.
+inline __m256 in_order(__m256 v) { return _mm256_castpd_ps(_mm256_permute4x64_pd(_mm256_castps_pd(v), 0xd8)); }
+
+// Quotients of eight groups at once: one division serves them all.
+struct Quotients {
+  alignas(32) float scale[8], zero[8], inverse[8], lo[8], hi[8];
+  unsigned exist;  // a bit for each group
+
+  void prepare(const Affine* a, std::size_t n, const Levels& l) {
+    alignas(32) Affine some[8];
+    if (n < 8) {
+      for (std::size_t g = 0; g < 8; ++g) some[g] = a[g < n ? g : 0];
+      a = some;
+    }
+    const __m256 x = _mm256_loadu_ps(&a[0].scale), y = _mm256_loadu_ps(&a[4].scale);
+    const __m256 s = in_order(_mm256_shuffle_ps(x, y, 0x88)), z = in_order(_mm256_shuffle_ps(x, y, 0xdd));
+    // Quotient::exists and Quotient::of, lane by lane.
+    const __m256 no_sign = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff)), size = _mm256_and_ps(s, no_sign);
+    __m256 fit = _mm256_and_ps(_mm256_cmp_ps(size, _mm256_set1_ps(0x1p-60f), _CMP_GE_OQ), _mm256_cmp_ps(size, _mm256_set1_ps(0x1p60f), _CMP_LE_OQ));
+    const __m256 whole = _mm256_cvtepi32_ps(_mm256_cvttps_epi32(z)), near = _mm256_cmp_ps(_mm256_and_ps(z, no_sign), _mm256_set1_ps(0x1p20f), _CMP_LE_OQ);
+    fit = _mm256_and_ps(fit, _mm256_and_ps(near, _mm256_cmp_ps(whole, z, _CMP_EQ_OQ)));
+    exist = static_cast<unsigned>(_mm256_movemask_ps(fit));
+    const __m256 beyond = _mm256_set1_ps(Quotient::beyond);
+    const __m256 first = _mm256_mul_ps(_mm256_sub_ps(_mm256_sub_ps(_mm256_set1_ps(l.first()), z), beyond), s);
+    const __m256 last = _mm256_mul_ps(_mm256_add_ps(_mm256_sub_ps(_mm256_set1_ps(l.last()), z), beyond), s);
+    _mm256_store_ps(scale, s), _mm256_store_ps(zero, z), _mm256_store_ps(inverse, _mm256_div_ps(_mm256_set1_ps(1.f), s));
+    _mm256_store_ps(lo, _mm256_min_ps(first, last)), _mm256_store_ps(hi, _mm256_max_ps(first, last));
+  }
+};
+
+// w / scale by multiplication, the weight clamped: for groups that have a Quotient.
+struct Multiply : Scale {
+  __m256 inverse, lo, hi;
+  Multiply(const Quotients& q, std::size_t g)
+      : Scale(_mm256_set1_ps(q.scale[g]), _mm256_set1_ps(q.zero[g])),
+        inverse(_mm256_set1_ps(q.inverse[g])),
+        lo(_mm256_set1_ps(q.lo[g])),
+        hi(_mm256_set1_ps(q.hi[g])) {}
+  __m256 operator()(__m256 w) const {
+    const __m256 within = _mm256_min_ps(_mm256_max_ps(w, lo), hi), q0 = _mm256_mul_ps(within, inverse);
+    return _mm256_fmadd_ps(_mm256_fnmadd_ps(q0, scale, within), inverse, q0);
+  }
+};
+
+// ------------------------------------------------------------------------------------- levels: three shapes
 // Each turns weights into codes and codes into levels, eight at a time.
 
 struct Integers {
@@ -112,14 +163,25 @@ struct Integers {
   explicit Integers(const Levels& l)
       : first(_mm256_set1_ps(l.first())), last(_mm256_set1_ps(l.last())), first_code(_mm256_set1_epi32(static_cast<int>(l.first()))) {}
 
-  __m256 nearest(__m256 w, const Lanes& a) const {
-    const __m256 u = _mm256_add_ps(_mm256_div_ps(w, a.scale), a.rest);
-    const __m256 q = _mm256_add_ps(_mm256_round_ps(u, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), a.whole);
+  __m256 nearest(__m256 w, const Divide& divide) const {
+    const __m256 u = _mm256_add_ps(divide(w), divide.rest);
+    const __m256 q = _mm256_add_ps(_mm256_round_ps(u, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), divide.whole);
     return _mm256_min_ps(_mm256_max_ps(q, first), last);
   }
-  __m256i code(__m256 w, const Lanes& a) const { return _mm256_sub_epi32(_mm256_cvtps_epi32(nearest(w, a)), first_code); }
+  __m256i code(__m256 w, const Divide& divide) const { return _mm256_sub_epi32(_mm256_cvtps_epi32(nearest(w, divide)), first_code); }
   __m256 level(__m256i code) const { return _mm256_cvtepi32_ps(_mm256_add_epi32(code, first_code)); }
-  __m256 nearest_level(__m256 w, const Lanes& a) const { return nearest(w, a); }
+  __m256 nearest_weight(__m256 w, const Divide& divide) const { return weights(nearest(w, divide), divide); }
+
+  // The same with a whole zero-point and a clamped quotient: level - zero is the rounded quotient itself.
+  __m256i code(__m256 w, const Multiply& divide) const {
+    const __m256 q = _mm256_round_ps(divide(w), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    return _mm256_add_epi32(_mm256_cvtps_epi32(q), _mm256_sub_epi32(_mm256_cvtps_epi32(divide.zero), first_code));
+  }
+  __m256 nearest_weight(__m256 w, const Multiply& divide) const {  // + 0 turns a -0 into +0
+    const __m256 q = _mm256_round_ps(divide(w), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const __m256 sign_bit = _mm256_set1_ps(-0.f), sign = _mm256_and_ps(divide.scale, sign_bit);
+    return _mm256_mul_ps(_mm256_andnot_ps(sign_bit, divide.scale), _mm256_add_ps(_mm256_xor_ps(q, sign), _mm256_setzero_ps()));
+  }
 };
 
 // Up to 16 levels: both tables live in registers, and the code is found by binary search.
@@ -134,8 +196,8 @@ struct Table16 {
     step2 = _mm256_setr_ps(m[1], m[5], m[9], m[13], m[1], m[5], m[9], m[13]);
     step1 = _mm256_setr_ps(m[0], m[2], m[4], m[6], m[8], m[10], m[12], m[14]);
   }
-  __m256i code(__m256 w, const Lanes& a) const {
-    const __m256 u = _mm256_add_ps(_mm256_div_ps(w, a.scale), a.zero);
+  __m256i code(__m256 w, const Divide& divide) const {
+    const __m256 u = _mm256_add_ps(divide(w), divide.zero);
     const __m256 b8 = _mm256_cmp_ps(u, step8, _CMP_GT_OQ);
     const __m256 b4 = _mm256_cmp_ps(u, _mm256_blendv_ps(step4, step4_high, b8), _CMP_GT_OQ);
     // A true compare is -1, so sums of compares are the bits found so far, negated: an index into the next midpoints.
@@ -150,15 +212,15 @@ struct Table16 {
     const __m256 pick_high = _mm256_castsi256_ps(_mm256_slli_epi32(code, 28));  // bit 3 becomes the sign
     return _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, code), _mm256_permutevar8x32_ps(high, code), pick_high);
   }
-  __m256 nearest_level(__m256 w, const Lanes& a) const { return level(code(w, a)); }
+  __m256 nearest_weight(__m256 w, const Divide& divide) const { return weights(level(code(w, divide)), divide); }
 };
 
 // 17 to 256 levels: the same search over tables in memory.
 struct Table256 {
   const float *levels, *midpoints;
   explicit Table256(const Levels& l) : levels(l.data()), midpoints(l.midpoints()) {}
-  __m256i code(__m256 w, const Lanes& a) const {
-    const __m256 u = _mm256_add_ps(_mm256_div_ps(w, a.scale), a.zero);
+  __m256i code(__m256 w, const Divide& divide) const {
+    const __m256 u = _mm256_add_ps(divide(w), divide.zero);
     __m256i found = _mm256_setzero_si256();
     for (int step = 128; step > 0; step /= 2) {
       const __m256i to = _mm256_add_epi32(found, _mm256_set1_epi32(step - 1));
@@ -168,7 +230,7 @@ struct Table256 {
     return found;
   }
   __m256 level(__m256i code) const { return _mm256_i32gather_ps(levels, code, 4); }
-  __m256 nearest_level(__m256 w, const Lanes& a) const { return level(code(w, a)); }
+  __m256 nearest_weight(__m256 w, const Divide& divide) const { return weights(level(code(w, divide)), divide); }
 };
 
 // Calls f with the shape these levels have.
@@ -185,6 +247,7 @@ inline void with_shape(const Levels& l, F&& f) {
 struct Packing {
   unsigned bits;
   __m256i bytes, shifts, mask;  // to take apart: for each lane, the four bytes its code lies in, and where in them
+  __m256i fields;               // where in the first 32 bits, for widths up to 4
 
   explicit Packing(int width) : bits(static_cast<unsigned>(width)) {
     alignas(32) std::uint8_t at[32];
@@ -197,6 +260,13 @@ struct Packing {
     bytes = _mm256_load_si256(reinterpret_cast<const __m256i*>(at));
     shifts = _mm256_load_si256(reinterpret_cast<const __m256i*>(by));
     mask = _mm256_set1_epi32((1 << bits) - 1);
+    fields = _mm256_mullo_epi32(_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7), _mm256_set1_epi32(width));
+  }
+
+  // How many of a row's n weights, a multiple of 8, can be packed and unpacked with 16 bytes at a time.
+  std::size_t whole_registers(std::size_t n) const {
+    const std::size_t held = packed_bytes(n, static_cast<int>(bits));
+    return held < 16 ? 0 : ((held - 16) / bits + 1) * 8;
   }
 
   __m256i unpack(__m128i eight) const {
@@ -237,18 +307,19 @@ struct Packing {
   }
 };
 
-// 32 codes of 2, 4 or 8 bits to and from bytes in order: what the byte-wise widths share.
+// 32 codes of up to 8 bits, a byte each and in order.
 inline __m256i to_bytes(__m256i a, __m256i b, __m256i c, __m256i d) {
   const __m256i v = _mm256_packus_epi16(_mm256_packus_epi32(a, b), _mm256_packus_epi32(c, d));
   return _mm256_permutevar8x32_epi32(v, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
 }
 
+// 32 codes of `bits` bits, as bytes, to memory.
 template <int bits>
-inline void store32(std::uint8_t* p, __m256i byte_codes) {
+inline void store32(std::uint8_t* p, __m256i codes) {
   if constexpr (bits == 8) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), byte_codes);
-  } else {  // pairs of codes to 16 bits: even + 16 * odd, or even + 4 * odd
-    const __m256i pairs = _mm256_maddubs_epi16(byte_codes, _mm256_set1_epi16(bits == 4 ? 0x1001 : 0x0401));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), codes);
+  } else if constexpr (bits == 4 || bits == 2) {  // pairs of codes to 16 bits: even + 16 * odd, or even + 4 * odd
+    const __m256i pairs = _mm256_maddubs_epi16(codes, _mm256_set1_epi16(bits == 4 ? 0x1001 : 0x0401));
     if constexpr (bits == 4) {
       const __m256i v = _mm256_permute4x64_epi64(_mm256_packus_epi16(pairs, pairs), 0x08);
       _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(v));
@@ -257,103 +328,189 @@ inline void store32(std::uint8_t* p, __m256i byte_codes) {
       const __m128i v = _mm_packus_epi32(_mm256_castsi256_si128(quads), _mm256_extracti128_si256(quads, 1));
       _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm_packus_epi16(v, v));
     }
+  } else if constexpr (bits == 1) {  // the lowest bit of each byte becomes its sign, and signs become a mask
+    const int mask = _mm256_movemask_epi8(_mm256_slli_epi16(codes, 7));
+    std::memcpy(p, &mask, sizeof mask);
+  } else {  // each step brings the upper of two fields down onto the lower: 8, 16, then 32 bits apart
+    const __m256i two = _mm256_or_si256(_mm256_and_si256(codes, _mm256_set1_epi16(0xff)),
+                                        _mm256_slli_epi16(_mm256_srli_epi16(codes, 8), bits));
+    const __m256i four = _mm256_or_si256(_mm256_and_si256(two, _mm256_set1_epi32(0xffff)),
+                                         _mm256_slli_epi32(_mm256_srli_epi32(two, 16), 2 * bits));
+    const __m256i eight = _mm256_or_si256(_mm256_and_si256(four, _mm256_set1_epi64x(0xffffffff)),
+                                          _mm256_slli_epi64(_mm256_srli_epi64(four, 32), 4 * bits));
+    const long long part[4] = {_mm256_extract_epi64(eight, 0), _mm256_extract_epi64(eight, 1), _mm256_extract_epi64(eight, 2),
+                               _mm256_extract_epi64(eight, 3)};
+    for (int i = 0; i < 4; ++i) std::memcpy(p + i * bits, &part[i], bits);
   }
 }
 
 // ------------------------------------------------------------------------------------------------- rows
 
-// Calls f(k, n, lanes) for the row in runs of n <= 8 weights, each starting at a multiple of 8; `bulk` first takes
-// what it likes of a group of whole registers: it is given (k, end, lanes) and says how far it came.
+// Both of these take a row in runs of n <= 8 weights, each starting at a multiple of 8, and call f(k, n, how), `how` being
+// what the run is scaled or divided by. Of a group, `bulk` first takes what it likes: it is given (k, end, how) and says
+// how far it came.
+template <class How, class Bulk, class F>
+inline void take_group(std::size_t k, std::size_t end, const How& how, Bulk&& bulk, F&& f) {
+  k = bulk(k, end, how);
+  for (; k + 8 <= end; k += 8) f(k, std::size_t{8}, how);
+  if (k < end) f(k, end - k, how);
+}
+inline bool groups_end_inside(const Row& r) { return r.group % 8 != 0 && r.group < r.n; }
+
 template <class Bulk, class F>
-inline void each(const Row& r, Bulk&& bulk, F&& f) {
-  if (r.group % 8 != 0 && r.group < r.n) {  // groups end inside registers
-    for (std::size_t k = 0; k < r.n; k += 8) f(k, r.n - k < 8 ? r.n - k : std::size_t{8}, Lanes::at(r, k));
+inline void each_scaled(const Row& r, Bulk&& bulk, F&& f) {
+  if (groups_end_inside(r)) {
+    for (std::size_t k = 0; k < r.n; k += 8) f(k, r.n - k < 8 ? r.n - k : std::size_t{8}, scales_at(r, k));
     return;
   }
-  for (std::size_t k = 0, g = 0; k < r.n; ++g) {
-    const std::size_t end = r.n - k > r.group ? k + r.group : r.n;
-    const Lanes a = Lanes::of(r.affine[g]);
-    k = bulk(k, end, a);
-    for (; k + 8 <= end; k += 8) f(k, std::size_t{8}, a);
-    if (k < end) f(k, end - k, a), k = end;
+  for (std::size_t k = 0, g = 0, end = 0; k < r.n; k = end, ++g) {
+    end = r.n - k > r.group ? k + r.group : r.n;
+    take_group(k, end, Scale(r.affine[g]), bulk, f);
+  }
+}
+
+template <class Shape, class Bulk, class F>
+inline void each_divided(const Row& r, const Shape&, Bulk&& bulk, F&& f) {
+  if (groups_end_inside(r)) {
+    for (std::size_t k = 0; k < r.n; k += 8) f(k, r.n - k < 8 ? r.n - k : std::size_t{8}, Divide(scales_at(r, k)));
+    return;
+  }
+  const std::size_t groups = r.n == 0 ? 0 : (r.n - 1) / r.group + 1;
+  Quotients quotients;
+  for (std::size_t k = 0, g = 0, end = 0; k < r.n; k = end, ++g) {
+    end = r.n - k > r.group ? k + r.group : r.n;
+    if constexpr (std::is_same_v<Shape, Integers>) {
+      if (g % 8 == 0) quotients.prepare(r.affine + g, groups - g, *r.levels);
+      if (quotients.exist >> (g % 8) & 1u) {
+        take_group(k, end, Multiply(quotients, g % 8), bulk, f);
+        continue;
+      }
+    }
+    take_group(k, end, Divide(Scale(r.affine[g])), bulk, f);
   }
 }
 
 template <int bits, class Shape>
-inline void quantize_bytewise(const float* x, const Row& r, std::uint8_t* packed, const Shape& shape, const Packing& packing) {
-  each(
-      r,
-      [&](std::size_t k, std::size_t end, const Lanes& a) {
+inline void quantize_narrow(const float* x, const Row& r, std::uint8_t* packed, const Shape& shape) {
+  const Packing packing(bits);
+  each_divided(
+      r, shape,
+      [&](std::size_t k, std::size_t end, const auto& divide) {
         for (; k + 32 <= end; k += 32) {
-          // The row behind this one is usually next: it comes from memory while this one is divided.
+          // The row behind this one is usually next: it comes from memory while this one is worked on.
           _mm_prefetch(reinterpret_cast<const char*>(x + k + r.n), _MM_HINT_T1);
           _mm_prefetch(reinterpret_cast<const char*>(x + k + r.n + 16), _MM_HINT_T1);
-          const __m256i c0 = shape.code(_mm256_loadu_ps(x + k), a), c1 = shape.code(_mm256_loadu_ps(x + k + 8), a);
-          const __m256i c2 = shape.code(_mm256_loadu_ps(x + k + 16), a), c3 = shape.code(_mm256_loadu_ps(x + k + 24), a);
+          const __m256i c0 = shape.code(_mm256_loadu_ps(x + k), divide), c1 = shape.code(_mm256_loadu_ps(x + k + 8), divide);
+          const __m256i c2 = shape.code(_mm256_loadu_ps(x + k + 16), divide), c3 = shape.code(_mm256_loadu_ps(x + k + 24), divide);
           store32<bits>(packed + k / 8 * bits, to_bytes(c0, c1, c2, c3));
         }
         return k;
       },
-      [&](std::size_t k, std::size_t n, const Lanes& a) { packing.store(packed + k / 8 * bits, n, shape.code(load_some(x + k, n), a)); });
+      [&](std::size_t k, std::size_t n, const auto& divide) {
+        packing.store(packed + k / 8 * bits, n, shape.code(load_some(x + k, n), divide));
+      });
+}
+
+template <class Shape>
+inline void quantize_wide(const float* x, const Row& r, std::uint8_t* packed, const Shape& shape) {
+  const Packing packing(r.levels->bits());
+  const std::size_t whole = packing.whole_registers(r.n);
+  each_divided(
+      r, shape,
+      [&](std::size_t k, std::size_t end, const auto& divide) {
+        for (end = end < whole ? end : whole; k + 8 <= end; k += 8) {
+          _mm_prefetch(reinterpret_cast<const char*>(x + k + r.n), _MM_HINT_T1);
+          packing.store_wide(packed + k / 8 * packing.bits, shape.code(_mm256_loadu_ps(x + k), divide));
+        }
+        return k;
+      },
+      [&](std::size_t k, std::size_t n, const auto& divide) {
+        packing.store(packed + k / 8 * packing.bits, n, shape.code(load_some(x + k, n), divide));
+      });
 }
 
 inline void quantize(const float* x, const Row& r, std::uint8_t* packed) {
-  const Packing packing(r.levels->bits());
   with_shape(*r.levels, [&](const auto& shape) {
-    switch (packing.bits) {
-      case 2: return quantize_bytewise<2>(x, r, packed, shape, packing);
-      case 4: return quantize_bytewise<4>(x, r, packed, shape, packing);
-      case 8: return quantize_bytewise<8>(x, r, packed, shape, packing);
-      default: break;
+    switch (r.levels->bits()) {
+      case 1: return quantize_narrow<1>(x, r, packed, shape);
+      case 2: return quantize_narrow<2>(x, r, packed, shape);
+      case 3: return quantize_narrow<3>(x, r, packed, shape);
+      case 4: return quantize_narrow<4>(x, r, packed, shape);
+      case 5: return quantize_narrow<5>(x, r, packed, shape);
+      case 6: return quantize_narrow<6>(x, r, packed, shape);
+      case 7: return quantize_narrow<7>(x, r, packed, shape);
+      case 8: return quantize_narrow<8>(x, r, packed, shape);
+      default: return quantize_wide(x, r, packed, shape);
     }
-    const std::size_t bytes = packed_bytes(r.n, r.levels->bits());
-    each(
-        r,
-        [&](std::size_t k, std::size_t end, const Lanes& a) {
-          for (; k + 8 <= end; k += 8) {
-            const std::size_t at = k / 8 * packing.bits;
-            if (at + 16 > bytes) break;  // a whole register would write past the row
-            packing.store_wide(packed + at, shape.code(_mm256_loadu_ps(x + k), a));
-          }
-          return k;
-        },
-        [&](std::size_t k, std::size_t n, const Lanes& a) {
-          packing.store(packed + k / 8 * packing.bits, n, shape.code(load_some(x + k, n), a));
-        });
   });
 }
 
-inline void dequantize(const std::uint8_t* packed, const Row& r, float* out) {
+// Eight codes of a width known to the compiler.
+template <int bits>
+inline __m256i load8(const std::uint8_t* p, const Packing& packing) {
+  if constexpr (bits == 8) {
+    return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  } else if constexpr (bits == 16) {
+    return _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  } else if constexpr (bits == 4 || bits == 2) {
+    std::uint32_t word = 0;
+    std::memcpy(&word, p, bits);
+    return _mm256_and_si256(_mm256_srlv_epi32(_mm256_set1_epi32(static_cast<int>(word)), packing.fields), packing.mask);
+  } else {
+    return packing.unpack(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  }
+}
+
+template <int width, class Shape>
+inline void dequantize_rows(const std::uint8_t* packed, const Row& r, float* out, const Shape& shape) {
   const Packing packing(r.levels->bits());
-  const std::size_t bytes = packed_bytes(r.n, r.levels->bits());
+  const std::size_t bits = width > 0 ? width : packing.bits, whole = packing.whole_registers(r.n);
+  each_scaled(
+      r,
+      [&](std::size_t k, std::size_t end, const Scale& a) {
+        end = end < whole ? end : whole;
+        const std::uint8_t* p = packed + k / 8 * bits;
+        for (; k + 32 <= end; k += 32, p += 4 * bits) {
+          const __m256 w0 = weights(shape.level(load8<width>(p, packing)), a), w1 = weights(shape.level(load8<width>(p + bits, packing)), a);
+          const __m256 w2 = weights(shape.level(load8<width>(p + 2 * bits, packing)), a), w3 = weights(shape.level(load8<width>(p + 3 * bits, packing)), a);
+          _mm256_storeu_ps(out + k, w0), _mm256_storeu_ps(out + k + 8, w1), _mm256_storeu_ps(out + k + 16, w2), _mm256_storeu_ps(out + k + 24, w3);
+        }
+        for (; k + 8 <= end; k += 8, p += bits) _mm256_storeu_ps(out + k, weights(shape.level(load8<width>(p, packing)), a));
+        return k;
+      },
+      [&](std::size_t k, std::size_t n, const Scale& a) {
+        store_some(out + k, n, weights(shape.level(packing.load(packed + k / 8 * bits, n)), a));
+      });
+}
+
+inline void dequantize(const std::uint8_t* packed, const Row& r, float* out) {
   with_shape(*r.levels, [&](const auto& shape) {
-    each(
-        r,
-        [&](std::size_t k, std::size_t end, const Lanes& a) {
-          for (; k + 8 <= end; k += 8) {
-            const std::size_t at = k / 8 * packing.bits;
-            if (at + 16 > bytes) break;  // a whole register would read past the row
-            const __m256i codes = packing.unpack(_mm_loadu_si128(reinterpret_cast<const __m128i*>(packed + at)));
-            _mm256_storeu_ps(out + k, weights(shape.level(codes), a));
-          }
-          return k;
-        },
-        [&](std::size_t k, std::size_t n, const Lanes& a) {
-          store_some(out + k, n, weights(shape.level(packing.load(packed + k / 8 * packing.bits, n)), a));
-        });
+    switch (r.levels->bits()) {
+      case 2: return dequantize_rows<2>(packed, r, out, shape);
+      case 4: return dequantize_rows<4>(packed, r, out, shape);
+      case 8: return dequantize_rows<8>(packed, r, out, shape);
+      case 16: return dequantize_rows<16>(packed, r, out, shape);
+      default: return dequantize_rows<0>(packed, r, out, shape);
+    }
   });
 }
 
 inline void fake_quantize(const float* x, const Row& r, float* out) {
   with_shape(*r.levels, [&](const auto& shape) {
-    each(
-        r,
-        [&](std::size_t k, std::size_t end, const Lanes& a) {
-          for (; k + 8 <= end; k += 8) _mm256_storeu_ps(out + k, weights(shape.nearest_level(_mm256_loadu_ps(x + k), a), a));
+    each_divided(
+        r, shape,
+        [&](std::size_t k, std::size_t end, const auto& divide) {
+          for (; k + 32 <= end; k += 32) {
+            _mm_prefetch(reinterpret_cast<const char*>(x + k + r.n), _MM_HINT_T1);
+            _mm_prefetch(reinterpret_cast<const char*>(x + k + r.n + 16), _MM_HINT_T1);
+            const __m256 w0 = shape.nearest_weight(_mm256_loadu_ps(x + k), divide), w1 = shape.nearest_weight(_mm256_loadu_ps(x + k + 8), divide);
+            const __m256 w2 = shape.nearest_weight(_mm256_loadu_ps(x + k + 16), divide), w3 = shape.nearest_weight(_mm256_loadu_ps(x + k + 24), divide);
+            _mm256_storeu_ps(out + k, w0), _mm256_storeu_ps(out + k + 8, w1), _mm256_storeu_ps(out + k + 16, w2), _mm256_storeu_ps(out + k + 24, w3);
+          }
           return k;
         },
-        [&](std::size_t k, std::size_t n, const Lanes& a) {
-          store_some(out + k, n, weights(shape.nearest_level(load_some(x + k, n), a), a));
+        [&](std::size_t k, std::size_t n, const auto& divide) {
+          store_some(out + k, n, shape.nearest_weight(load_some(x + k, n), divide));
         });
   });
 }
