@@ -10,13 +10,14 @@
 #include <string_view>
 
 #include <fewbit/kernel/avx2.hpp>
+#include <fewbit/kernel/avx512.hpp>
 #include <fewbit/kernel/scalar.hpp>
 
 namespace fewbit::kernel {
 
 inline constexpr std::array tables{
 #if FEWBIT_X86_64
-    &avx2::table,
+    &avx512::table, &avx2::table,
 #endif
     &scalar::table,
 };

@@ -1,0 +1,475 @@
+#pragma once
+// AVX-512 (F, BW, DQ, VL). Leans on masks, so that tails are the same code as bodies; on vpermps, which looks a level up
+// among sixteen in one instruction; and on fused multiply-adds for exact quotients (quotient.hpp). Fast where groups are
+// multiples of 16 weights, fastest at multiples of 64; other group sizes run with one Affine per lane. Rule: lane by lane
+// the operations of scalar.hpp, or ones proven equal.
+
+#include <fewbit/config.hpp>
+#include <fewbit/kernel/cpu.hpp>
+#include <fewbit/kernel/quotient.hpp>
+#include <fewbit/kernel/scalar.hpp>
+
+#if FEWBIT_X86_64
+#include <cstring>
+#include <immintrin.h>
+#include <limits>
+#include <type_traits>
+
+namespace fewbit::kernel::avx512 {
+inline bool supported() { return cpu::has_avx512(); }
+}  // namespace fewbit::kernel::avx512
+
+FEWBIT_TARGET_BEGIN("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")
+namespace fewbit::kernel::avx512 {
+
+inline constexpr int nearest_even = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+
+// The first n of sixteen lanes.
+inline __mmask16 first_lanes(std::size_t n) { return static_cast<__mmask16>((1u << n) - 1); }
+
+// ------------------------------------------------------------------------------------------------ ranges
+
+// n > 0. vminps and vmaxps pass over a NaN, so NaNs are gathered beside them; one compare serves two registers.
+inline Range range(const float* x, std::size_t n) {
+  constexpr float infinity = std::numeric_limits<float>::infinity(), quiet_nan = std::numeric_limits<float>::quiet_NaN();
+  __m512 lo = _mm512_set1_ps(infinity), hi = _mm512_set1_ps(-infinity), lo2 = lo, hi2 = hi;
+  __mmask16 nan = 0;
+  std::size_t k = 0;
+  for (; k + 32 <= n; k += 32) {
+    const __m512 a = _mm512_loadu_ps(x + k), b = _mm512_loadu_ps(x + k + 16);
+    lo = _mm512_min_ps(lo, a), hi = _mm512_max_ps(hi, a);
+    lo2 = _mm512_min_ps(lo2, b), hi2 = _mm512_max_ps(hi2, b);
+    nan = static_cast<__mmask16>(nan | _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q));
+  }
+  for (; k < n; k += 16) {
+    const __mmask16 some = n - k < 16 ? first_lanes(n - k) : static_cast<__mmask16>(0xffff);
+    const __m512 a = _mm512_maskz_loadu_ps(some, x + k);
+    lo = _mm512_mask_min_ps(lo, some, lo, a), hi = _mm512_mask_max_ps(hi, some, hi, a);
+    nan = static_cast<__mmask16>(nan | _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q));
+  }
+  if (nan != 0) return {quiet_nan, quiet_nan};
+  return {_mm512_reduce_min_ps(_mm512_min_ps(lo, lo2)) + 0.f, _mm512_reduce_max_ps(_mm512_max_ps(hi, hi2)) + 0.f};
+}
+
+inline void ranges(const float* x, std::size_t n, std::size_t group, Range* out) {
+  if (group < 8) return scalar::ranges(x, n, group, out);
+  for (std::size_t k = 0, end = 0; k < n; k = end, ++out) {
+    end = n - k > group ? k + group : n;
+    *out = range(x + k, end - k);
+  }
+}
+
+// ---------------------------------------------------------------------- how sixteen weights are scaled, and divided
+
+struct Scale {
+  __m512 scale, zero;
+  Scale(__m512 s, __m512 z) : scale(s), zero(z) {}
+  explicit Scale(Affine a) : Scale(_mm512_set1_ps(a.scale), _mm512_set1_ps(a.zero)) {}
+};
+
+// The Affines of weights k .. k + 15, for groups that end anywhere. Lanes past the row repeat its last group.
+inline Scale scales_at(const Row& r, std::size_t k) {
+  alignas(64) float scale[16], zero[16];
+  std::size_t g = k / r.group, left = r.group - k % r.group;
+  for (std::size_t j = 0; j < 16; ++j, --left) {
+    if (left == 0) left = r.group, g += k + j < r.n;
+    scale[j] = r.affine[g].scale, zero[j] = r.affine[g].zero;
+  }
+  return {_mm512_load_ps(scale), _mm512_load_ps(zero)};
+}
+
+// scale * (level - zero), as |scale| times a difference that takes scale's sign before it is formed: equal
+// operands then give +0 under a negative scale too.
+inline __m512 weights(__m512 level, const Scale& a) {
+  const __m512 sign_bit = _mm512_set1_ps(-0.f), sign = _mm512_and_ps(a.scale, sign_bit);
+  const __m512 difference = _mm512_sub_ps(_mm512_xor_ps(level, sign), _mm512_xor_ps(a.zero, sign));
+  return _mm512_mul_ps(_mm512_andnot_ps(sign_bit, a.scale), difference);
+}
+
+// w / scale by division: for any Affine.
+struct Divide : Scale {
+  __m512 whole, rest;  // zero == whole + rest
+  explicit Divide(const Scale& a) : Scale(a), whole(_mm512_roundscale_ps(a.zero, nearest_even)) { rest = _mm512_sub_ps(zero, whole); }
+  __m512 operator()(__m512 w) const { return _mm512_div_ps(w, scale); }
+};
+
+// Quotients of sixteen groups at once: one division serves them all.
+struct Quotients {
+  alignas(64) float scale[16], zero[16], inverse[16], lo[16], hi[16];
+  unsigned exist;  // a bit for each group
+
+  void prepare(const Affine* a, std::size_t n, const Levels& l) {
+    const __mmask16 x_lanes = n < 8 ? first_lanes(2 * n) : static_cast<__mmask16>(0xffff);
+    const __mmask16 y_lanes = n <= 8 ? static_cast<__mmask16>(0) : n < 16 ? first_lanes(2 * (n - 8)) : static_cast<__mmask16>(0xffff);
+    const __m512 x = _mm512_maskz_loadu_ps(x_lanes, &a->scale), y = _mm512_maskz_loadu_ps(y_lanes, &a->scale + 16);
+    const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    const __m512 s = _mm512_permutex2var_ps(x, even, y), z = _mm512_permutex2var_ps(x, _mm512_add_epi32(even, _mm512_set1_epi32(1)), y);
+    // Quotient::exists and Quotient::of, lane by lane.
+    const __m512 size = _mm512_abs_ps(s), whole = _mm512_cvtepi32_ps(_mm512_cvttps_epi32(z));
+    exist = static_cast<unsigned>(_mm512_cmp_ps_mask(size, _mm512_set1_ps(0x1p-60f), _CMP_GE_OQ)) &
+            static_cast<unsigned>(_mm512_cmp_ps_mask(size, _mm512_set1_ps(0x1p60f), _CMP_LE_OQ)) &
+            static_cast<unsigned>(_mm512_cmp_ps_mask(_mm512_abs_ps(z), _mm512_set1_ps(0x1p20f), _CMP_LE_OQ)) &
+            static_cast<unsigned>(_mm512_cmp_ps_mask(whole, z, _CMP_EQ_OQ));
+    const __m512 beyond = _mm512_set1_ps(Quotient::beyond);
+    const __m512 first = _mm512_mul_ps(_mm512_sub_ps(_mm512_sub_ps(_mm512_set1_ps(l.first()), z), beyond), s);
+    const __m512 last = _mm512_mul_ps(_mm512_add_ps(_mm512_sub_ps(_mm512_set1_ps(l.last()), z), beyond), s);
+    _mm512_store_ps(scale, s), _mm512_store_ps(zero, z), _mm512_store_ps(inverse, _mm512_div_ps(_mm512_set1_ps(1.f), s));
+    _mm512_store_ps(lo, _mm512_min_ps(first, last)), _mm512_store_ps(hi, _mm512_max_ps(first, last));
+  }
+};
+
+// w / scale by multiplication, the weight clamped: for groups that have a Quotient.
+struct Multiply : Scale {
+  __m512 inverse, lo, hi;
+  Multiply(const Quotients& q, std::size_t g)
+      : Scale(_mm512_set1_ps(q.scale[g]), _mm512_set1_ps(q.zero[g])),
+        inverse(_mm512_set1_ps(q.inverse[g])),
+        lo(_mm512_set1_ps(q.lo[g])),
+        hi(_mm512_set1_ps(q.hi[g])) {}
+  __m512 operator()(__m512 w) const {
+    const __m512 within = _mm512_min_ps(_mm512_max_ps(w, lo), hi), q0 = _mm512_mul_ps(within, inverse);
+    return _mm512_fmadd_ps(_mm512_fnmadd_ps(q0, scale, within), inverse, q0);
+  }
+};
+
+// ------------------------------------------------------------------------------------- levels: three shapes
+// Each turns weights into codes and codes into levels, sixteen at a time.
+
+struct Integers {
+  __m512 first, last;
+  __m512i first_code;
+  explicit Integers(const Levels& l)
+      : first(_mm512_set1_ps(l.first())), last(_mm512_set1_ps(l.last())), first_code(_mm512_set1_epi32(static_cast<int>(l.first()))) {}
+
+  __m512 nearest(__m512 w, const Divide& divide) const {
+    const __m512 q = _mm512_add_ps(_mm512_roundscale_ps(_mm512_add_ps(divide(w), divide.rest), nearest_even), divide.whole);
+    return _mm512_min_ps(_mm512_max_ps(q, first), last);
+  }
+  __m512i code(__m512 w, const Divide& divide) const { return _mm512_sub_epi32(_mm512_cvtps_epi32(nearest(w, divide)), first_code); }
+  __m512 level(__m512i code) const { return _mm512_cvtepi32_ps(_mm512_add_epi32(code, first_code)); }
+  __m512 nearest_weight(__m512 w, const Divide& divide) const { return weights(nearest(w, divide), divide); }
+
+  // The same with a whole zero-point and a clamped quotient: level - zero is the rounded quotient itself.
+  __m512i code(__m512 w, const Multiply& divide) const {
+    const __m512i q = _mm512_cvt_roundps_epi32(divide(w), nearest_even);
+    return _mm512_add_epi32(q, _mm512_sub_epi32(_mm512_cvtps_epi32(divide.zero), first_code));
+  }
+  __m512 nearest_weight(__m512 w, const Multiply& divide) const {  // + 0 turns a -0 into +0
+    const __m512 q = _mm512_roundscale_ps(divide(w), nearest_even);
+    const __m512 sign_bit = _mm512_set1_ps(-0.f), sign = _mm512_and_ps(divide.scale, sign_bit);
+    return _mm512_mul_ps(_mm512_andnot_ps(sign_bit, divide.scale), _mm512_add_ps(_mm512_xor_ps(q, sign), _mm512_setzero_ps()));
+  }
+};
+
+// Up to 16 levels: levels and midpoints live in a register each, and the code is found by binary search.
+struct Table16 {
+  __m512 levels, midpoints;
+  explicit Table16(const Levels& l) : levels(_mm512_loadu_ps(l.data())), midpoints(_mm512_loadu_ps(l.midpoints())) {}
+  __m512i code(__m512 w, const Divide& divide) const {
+    const __m512 u = _mm512_add_ps(divide(w), divide.zero);
+    __m512i found = _mm512_setzero_si512();
+    for (int step = 8; step > 0; step /= 2) {
+      const __m512 midpoint = _mm512_permutexvar_ps(_mm512_add_epi32(found, _mm512_set1_epi32(step - 1)), midpoints);
+      found = _mm512_mask_add_epi32(found, _mm512_cmp_ps_mask(u, midpoint, _CMP_GT_OQ), found, _mm512_set1_epi32(step));
+    }
+    return found;
+  }
+  __m512 level(__m512i code) const { return _mm512_permutexvar_ps(code, levels); }
+  __m512 nearest_weight(__m512 w, const Divide& divide) const { return weights(level(code(w, divide)), divide); }
+};
+
+// 17 to 256 levels: the same search over tables in memory.
+struct Table256 {
+  const float *levels, *midpoints;
+  explicit Table256(const Levels& l) : levels(l.data()), midpoints(l.midpoints()) {}
+  __m512i code(__m512 w, const Divide& divide) const {
+    const __m512 u = _mm512_add_ps(divide(w), divide.zero);
+    __m512i found = _mm512_setzero_si512();
+    for (int step = 128; step > 0; step /= 2) {
+      const __m512 midpoint = _mm512_i32gather_ps(_mm512_add_epi32(found, _mm512_set1_epi32(step - 1)), midpoints, 4);
+      found = _mm512_mask_add_epi32(found, _mm512_cmp_ps_mask(u, midpoint, _CMP_GT_OQ), found, _mm512_set1_epi32(step));
+    }
+    return found;
+  }
+  __m512 level(__m512i code) const { return _mm512_i32gather_ps(code, levels, 4); }
+  __m512 nearest_weight(__m512 w, const Divide& divide) const { return weights(level(code(w, divide)), divide); }
+};
+
+// Calls f with the shape these levels have.
+template <class F>
+inline void with_shape(const Levels& l, F&& f) {
+  if (l.uniform()) f(Integers(l));
+  else if (l.count() <= 16) f(Table16(l));
+  else f(Table256(l));
+}
+
+// ----------------------------------------------------------------------------------------- packing, any width
+// Eight codes fill exactly `bits` bytes, so sixteen codes always start and end on a byte, and so does their middle.
+
+// Two halves of 16 bytes, the lower one in lanes 0 and 1, the upper one in 2 and 3.
+inline __m512i in_halves(__m128i lower, __m128i upper) {
+  return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_broadcastsi128_si256(lower)), _mm256_broadcastsi128_si256(upper), 1);
+}
+
+struct Packing {
+  unsigned bits;
+  __m512i bytes, shifts, mask;  // to take apart: for each lane, the four bytes its code lies in, and where in them
+
+  explicit Packing(int width) : bits(static_cast<unsigned>(width)) {
+    alignas(64) std::uint8_t at[64];
+    alignas(64) std::uint32_t by[16];
+    for (unsigned j = 0; j < 16; ++j) {
+      const unsigned first = j % 8 * bits / 8;
+      by[j] = j * bits % 8;
+      for (unsigned i = 0; i < 4; ++i) at[4 * j + i] = static_cast<std::uint8_t>(first + i < 16 ? first + i : 0x80);
+    }
+    bytes = _mm512_load_si512(at), shifts = _mm512_load_si512(by), mask = _mm512_set1_epi32((1 << bits) - 1);
+  }
+
+  // Sixteen codes of any width, of which n lie in memory.
+  __m512i load(const std::uint8_t* p, std::size_t n) const {
+    const auto last = static_cast<unsigned>(packed_bytes(n, static_cast<int>(bits)));  // at most 32
+    const unsigned middle = last < bits ? last : bits;
+    const __m128i lower = _mm_maskz_loadu_epi8(first_lanes(middle), p);
+    const __m128i upper = _mm_maskz_loadu_epi8(first_lanes(last - middle), p + middle);
+    return unpack(lower, upper);
+  }
+  __m512i unpack(__m128i lower, __m128i upper) const {
+    return _mm512_and_si512(_mm512_srlv_epi32(_mm512_shuffle_epi8(in_halves(lower, upper), bytes), shifts), mask);
+  }
+
+  // n <= 16 codes of any width to memory; those past n are written as zero bits.
+  void store(std::uint8_t* p, std::size_t n, __m512i codes) const {
+    codes = _mm512_maskz_mov_epi32(n < 16 ? first_lanes(n) : static_cast<__mmask16>(0xffff), codes);
+    // Each step brings the upper of two fields down onto the lower: 32, then 64 bits apart. Four codes are at most 64 bits.
+    const __m512i low = _mm512_set1_epi64(0xffffffff);
+    const __m512i pairs = _mm512_or_si512(_mm512_and_si512(codes, low),
+                                          _mm512_srl_epi64(_mm512_andnot_si512(low, codes), _mm_cvtsi32_si128(static_cast<int>(32 - bits))));
+    const __m512i quads = _mm512_or_si512(pairs, _mm512_sll_epi64(_mm512_bsrli_epi128(pairs, 8), _mm_cvtsi32_si128(static_cast<int>(2 * bits))));
+    alignas(64) std::uint64_t quad[8];
+    _mm512_store_si512(quad, quads);
+    std::uint64_t words[4] = {};  // 16 codes are at most 256 bits
+    for (unsigned i = 0; i < 4; ++i) {
+      const unsigned at = 4 * bits * i, word = at / 64, shift = at % 64;
+      words[word] |= quad[2 * i] << shift;
+      if (shift != 0 && shift + 4 * bits > 64) words[word + 1] |= quad[2 * i] >> (64 - shift);
+    }
+    std::memcpy(p, words, packed_bytes(n, static_cast<int>(bits)));
+  }
+};
+
+// 64 codes of up to 8 bits, a byte each and in order.
+inline __m512i to_bytes(__m512i a, __m512i b, __m512i c, __m512i d) {
+  const __m512i v = _mm512_packus_epi16(_mm512_packus_epi32(a, b), _mm512_packus_epi32(c, d));
+  return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), v);
+}
+
+// The first 64 or 32 codes of `bits` bits, given as bytes, to memory.
+template <int bits, int count>
+inline void store_bytes(std::uint8_t* p, __m512i codes) {
+  constexpr bool all = count == 64;
+  if constexpr (bits == 8) {
+    if constexpr (all) _mm512_storeu_si512(p, codes);
+    else _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), _mm512_castsi512_si256(codes));
+  } else if constexpr (bits == 4) {  // pairs of codes to 16 bits: even + 16 * odd
+    const __m256i v = _mm512_cvtepi16_epi8(_mm512_maddubs_epi16(codes, _mm512_set1_epi16(0x1001)));
+    if constexpr (all) _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v);
+    else _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(v));
+  } else if constexpr (bits == 2) {
+    const __m512i quads = _mm512_madd_epi16(_mm512_maddubs_epi16(codes, _mm512_set1_epi16(0x0401)), _mm512_set1_epi32(0x00100001));
+    const __m128i v = _mm512_cvtepi32_epi8(quads);
+    if constexpr (all) _mm_storeu_si128(reinterpret_cast<__m128i*>(p), v);
+    else _mm_storel_epi64(reinterpret_cast<__m128i*>(p), v);
+  } else if constexpr (bits == 1) {
+    const __mmask64 mask = _mm512_test_epi8_mask(codes, codes);
+    std::memcpy(p, &mask, count / 8);
+  } else {  // each step brings the upper of two fields down onto the lower: 8, 16, then 32 bits apart
+    const __m512i two = _mm512_or_si512(_mm512_and_si512(codes, _mm512_set1_epi16(0xff)), _mm512_slli_epi16(_mm512_srli_epi16(codes, 8), bits));
+    const __m512i four = _mm512_or_si512(_mm512_and_si512(two, _mm512_set1_epi32(0xffff)), _mm512_slli_epi32(_mm512_srli_epi32(two, 16), 2 * bits));
+    const __m512i eight = _mm512_or_si512(_mm512_and_si512(four, _mm512_set1_epi64(0xffffffff)),
+                                          _mm512_slli_epi64(_mm512_srli_epi64(four, 32), 4 * bits));
+    alignas(64) std::uint8_t parts[64];
+    _mm512_store_si512(parts, eight);
+    for (int i = 0; i < count / 8; ++i) std::memcpy(p + i * bits, parts + 8 * i, bits);
+  }
+}
+
+// ------------------------------------------------------------------------------------------------- rows
+
+// Both of these take a row in runs of n <= 16 weights, each starting at a multiple of 8, and call f(k, n, how), `how` being
+// what the run is scaled or divided by. Of a group, `bulk` first takes what it likes: it is given (k, end, how) and says
+// how far it came.
+template <class How, class Bulk, class F>
+inline void take_group(std::size_t k, std::size_t end, const How& how, Bulk&& bulk, F&& f) {
+  k = bulk(k, end, how);
+  for (; k + 16 <= end; k += 16) f(k, std::size_t{16}, how);
+  if (k < end) f(k, end - k, how);
+}
+inline bool groups_end_inside(const Row& r) { return r.group % 8 != 0 && r.group < r.n; }
+
+template <class Bulk, class F>
+inline void each_scaled(const Row& r, Bulk&& bulk, F&& f) {
+  if (groups_end_inside(r)) {
+    for (std::size_t k = 0; k < r.n; k += 16) f(k, r.n - k < 16 ? r.n - k : std::size_t{16}, scales_at(r, k));
+    return;
+  }
+  for (std::size_t k = 0, g = 0, end = 0; k < r.n; k = end, ++g) {
+    end = r.n - k > r.group ? k + r.group : r.n;
+    take_group(k, end, Scale(r.affine[g]), bulk, f);
+  }
+}
+
+template <class Shape, class Bulk, class F>
+inline void each_divided(const Row& r, const Shape&, Bulk&& bulk, F&& f) {
+  if (groups_end_inside(r)) {
+    for (std::size_t k = 0; k < r.n; k += 16) f(k, r.n - k < 16 ? r.n - k : std::size_t{16}, Divide(scales_at(r, k)));
+    return;
+  }
+  const std::size_t groups = r.n == 0 ? 0 : (r.n - 1) / r.group + 1;
+  Quotients quotients;
+  for (std::size_t k = 0, g = 0, end = 0; k < r.n; k = end, ++g) {
+    end = r.n - k > r.group ? k + r.group : r.n;
+    if constexpr (std::is_same_v<Shape, Integers>) {
+      if (g % 16 == 0) quotients.prepare(r.affine + g, groups - g, *r.levels);
+      if (quotients.exist >> (g % 16) & 1u) {
+        take_group(k, end, Multiply(quotients, g % 16), bulk, f);
+        continue;
+      }
+    }
+    take_group(k, end, Divide(Scale(r.affine[g])), bulk, f);
+  }
+}
+
+inline __m512 load_some(const float* x, std::size_t n) { return _mm512_maskz_loadu_ps(first_lanes(n), x); }
+
+// The row behind the one at hand is usually next: it comes from memory while this one is worked on.
+inline void prefetch64(const float* x) {
+  for (int i = 0; i < 64; i += 16) _mm_prefetch(reinterpret_cast<const char*>(x + i), _MM_HINT_T1);
+}
+
+// bits 0: any width, known at run time only.
+template <int bits, class Shape>
+inline void quantize_rows(const float* x, const Row& r, std::uint8_t* packed, const Shape& shape) {
+  const Packing packing(r.levels->bits());
+  each_divided(
+      r, shape,
+      [&](std::size_t k, std::size_t end, const auto& divide) {
+        if constexpr (bits > 0) {
+          for (; k + 64 <= end; k += 64) {
+            prefetch64(x + k + r.n);
+            const __m512i c0 = shape.code(_mm512_loadu_ps(x + k), divide), c1 = shape.code(_mm512_loadu_ps(x + k + 16), divide);
+            const __m512i c2 = shape.code(_mm512_loadu_ps(x + k + 32), divide), c3 = shape.code(_mm512_loadu_ps(x + k + 48), divide);
+            store_bytes<bits, 64>(packed + k / 8 * bits, to_bytes(c0, c1, c2, c3));
+          }
+          for (; k + 32 <= end; k += 32) {  // groups of 32 come here
+            const __m512i c0 = shape.code(_mm512_loadu_ps(x + k), divide), c1 = shape.code(_mm512_loadu_ps(x + k + 16), divide);
+            store_bytes<bits, 32>(packed + k / 8 * bits, to_bytes(c0, c1, c1, c1));
+          }
+        }
+        return k;
+      },
+      [&](std::size_t k, std::size_t n, const auto& divide) {
+        const __m512i code = shape.code(load_some(x + k, n), divide);
+        if (bits == 16 && n == 16) _mm256_storeu_si256(reinterpret_cast<__m256i*>(packed + 2 * k), _mm512_cvtepi32_epi16(code));
+        else packing.store(packed + k / 8 * packing.bits, n, code);
+      });
+}
+
+inline void quantize(const float* x, const Row& r, std::uint8_t* packed) {
+  with_shape(*r.levels, [&](const auto& shape) {
+    switch (r.levels->bits()) {
+      case 1: return quantize_rows<1>(x, r, packed, shape);
+      case 2: return quantize_rows<2>(x, r, packed, shape);
+      case 3: return quantize_rows<3>(x, r, packed, shape);
+      case 4: return quantize_rows<4>(x, r, packed, shape);
+      case 5: return quantize_rows<5>(x, r, packed, shape);
+      case 6: return quantize_rows<6>(x, r, packed, shape);
+      case 7: return quantize_rows<7>(x, r, packed, shape);
+      case 8: return quantize_rows<8>(x, r, packed, shape);
+      default: return quantize_rows<0>(x, r, packed, shape);
+    }
+  });
+}
+
+// Sixteen codes of a width known to the compiler; 0 is any other width.
+template <int bits>
+inline __m512i load16(const std::uint8_t* p, const Packing& packing) {
+  if constexpr (bits == 8) {
+    return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  } else if constexpr (bits == 16) {
+    return _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  } else if constexpr (bits == 4) {
+    std::uint64_t word;
+    std::memcpy(&word, p, sizeof word);  // bytes to lanes of 64 bits, their nibbles to the two halves
+    const __m512i pairs = _mm512_cvtepu8_epi64(_mm_cvtsi64_si128(static_cast<long long>(word)));
+    return _mm512_and_si512(_mm512_or_si512(pairs, _mm512_slli_epi64(pairs, 28)), packing.mask);
+  } else if constexpr (bits == 2) {
+    std::uint32_t word;
+    std::memcpy(&word, p, sizeof word);
+    const __m512i by = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+    return _mm512_and_si512(_mm512_srlv_epi32(_mm512_set1_epi32(static_cast<int>(word)), by), packing.mask);
+  } else {
+    return packing.unpack(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)), _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + packing.bits)));
+  }
+}
+
+template <int width, class Shape>
+inline void dequantize_rows(const std::uint8_t* packed, const Row& r, float* out, const Shape& shape) {
+  const Packing packing(r.levels->bits());
+  const std::size_t bits = packing.bits, held = packed_bytes(r.n, r.levels->bits());
+  // Sixteen codes are read as two times 16 bytes, the second `bits` behind the first: the weights for which these lie in the row.
+  const std::size_t whole = held < bits + 16 ? 0 : ((held - bits - 16) / (2 * bits) + 1) * 16;
+  each_scaled(
+      r,
+      [&](std::size_t k, std::size_t end, const Scale& a) {
+        end = end < whole ? end : whole;
+        const std::uint8_t* p = packed + k / 8 * bits;
+        for (; k + 64 <= end; k += 64, p += 8 * bits) {
+          const __m512 w0 = weights(shape.level(load16<width>(p, packing)), a), w1 = weights(shape.level(load16<width>(p + 2 * bits, packing)), a);
+          const __m512 w2 = weights(shape.level(load16<width>(p + 4 * bits, packing)), a), w3 = weights(shape.level(load16<width>(p + 6 * bits, packing)), a);
+          _mm512_storeu_ps(out + k, w0), _mm512_storeu_ps(out + k + 16, w1), _mm512_storeu_ps(out + k + 32, w2), _mm512_storeu_ps(out + k + 48, w3);
+        }
+        for (; k + 16 <= end; k += 16, p += 2 * bits) _mm512_storeu_ps(out + k, weights(shape.level(load16<width>(p, packing)), a));
+        return k;
+      },
+      [&](std::size_t k, std::size_t n, const Scale& a) {
+        _mm512_mask_storeu_ps(out + k, first_lanes(n), weights(shape.level(packing.load(packed + k / 8 * bits, n)), a));
+      });
+}
+
+inline void dequantize(const std::uint8_t* packed, const Row& r, float* out) {
+  with_shape(*r.levels, [&](const auto& shape) {
+    switch (r.levels->bits()) {
+      case 2: return dequantize_rows<2>(packed, r, out, shape);
+      case 4: return dequantize_rows<4>(packed, r, out, shape);
+      case 8: return dequantize_rows<8>(packed, r, out, shape);
+      case 16: return dequantize_rows<16>(packed, r, out, shape);
+      default: return dequantize_rows<0>(packed, r, out, shape);
+    }
+  });
+}
+
+inline void fake_quantize(const float* x, const Row& r, float* out) {
+  with_shape(*r.levels, [&](const auto& shape) {
+    each_divided(
+        r, shape,
+        [&](std::size_t k, std::size_t end, const auto& divide) {
+          for (; k + 64 <= end; k += 64) {
+            prefetch64(x + k + r.n);
+            const __m512 w0 = shape.nearest_weight(_mm512_loadu_ps(x + k), divide), w1 = shape.nearest_weight(_mm512_loadu_ps(x + k + 16), divide);
+            const __m512 w2 = shape.nearest_weight(_mm512_loadu_ps(x + k + 32), divide), w3 = shape.nearest_weight(_mm512_loadu_ps(x + k + 48), divide);
+            _mm512_storeu_ps(out + k, w0), _mm512_storeu_ps(out + k + 16, w1), _mm512_storeu_ps(out + k + 32, w2), _mm512_storeu_ps(out + k + 48, w3);
+          }
+          return k;
+        },
+        [&](std::size_t k, std::size_t n, const auto& divide) {
+          _mm512_mask_storeu_ps(out + k, first_lanes(n), shape.nearest_weight(load_some(x + k, n), divide));
+        });
+  });
+}
+
+inline constexpr Table table{"avx512", supported, ranges, quantize, dequantize, fake_quantize};
+
+}  // namespace fewbit::kernel::avx512
+FEWBIT_TARGET_END
+#endif
