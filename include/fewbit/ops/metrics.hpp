@@ -46,13 +46,13 @@ ErrorReport compare(const Eigen::DenseBase<A>& exact, const Eigen::DenseBase<B>&
         for (Index i = i0; i < std::min(i0 + tile, a.rows()); ++i) {
           const auto x = static_cast<double>(a.coeff(i, j)), y = static_cast<double>(b.coeff(i, j)), e = std::abs(y - x);
           noise += e * e, signal += x * x, power += y * y, together += x * y, absolute += e;
-          if (!(e <= report.max_error)) report.max_error = e;  // a NaN counts as the largest error
+          if (e > report.max_error) report.max_error = e;
         }
   const auto n = static_cast<double>(a.size());
   report.mse = noise / n, report.rmse = std::sqrt(report.mse), report.mean_absolute_error = absolute / n;
   if (noise != 0) report.sqnr_db = 10 * std::log10(signal / noise);
   if (signal != power || together != signal) report.cosine = signal > 0 && power > 0 ? together / (std::sqrt(signal) * std::sqrt(power)) : 0;
-  if (std::isnan(noise)) report.cosine = noise;
+  if (std::isnan(noise)) report.max_error = report.cosine = noise;  // every comparison has passed over the NaN
   return report;
 }
 

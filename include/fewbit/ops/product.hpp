@@ -14,17 +14,23 @@ Eigen::Matrix<float, Eigen::Dynamic, Derived::ColsAtCompileTime> operator*(const
   static_assert(is_real<typename Derived::Scalar>, "fewbit: x must be of float, double, Eigen::half or Eigen::bfloat16");
   if (x.rows() != w.cols())
     fail_argument("product: W is ", w.rows(), " x ", w.cols(), " and x has ", x.rows(), " rows; it needs ", w.cols());
-  constexpr Index height = 64;
-  const Eigen::Matrix<float, Eigen::Dynamic, Derived::ColsAtCompileTime> xf = x.template cast<float>();
-  Eigen::Matrix<float, Eigen::Dynamic, Derived::ColsAtCompileTime> y(w.rows(), x.cols());
+  constexpr int cols = Derived::ColsAtCompileTime;
+  // Eigen never splits a product over threads if its result cannot have more than 32 rows, and so blocks it in the
+  // same way, and rounds it in the same way, however many threads there are.
+  constexpr Index height = 32;
+  using Part = Eigen::Matrix<float, Eigen::Dynamic, cols, Eigen::ColMajor, height, Derived::MaxColsAtCompileTime>;
+  const Eigen::Matrix<float, Eigen::Dynamic, cols> xf = x.template cast<float>();
+  Eigen::Matrix<float, Eigen::Dynamic, cols> y(w.rows(), x.cols());
   kernel::active();
   for_each_slice(w.rows(), height, [&](Index first, Index last) {
     DequantizedRows widen(w);
     RowMajorMatrixXf panel(std::min(height, last - first), w.cols());
+    Part part;
     for (Index i = first; i < last; i += height) {
       const Index n = std::min(height, last - i);
       for (Index k = 0; k < n; ++k) widen(i + k, panel.row(k).data());
-      y.middleRows(i, n).noalias() = panel.topRows(n) * xf;
+      part.noalias() = panel.topRows(n) * xf;
+      y.middleRows(i, n) = part;
     }
   });
   return y;

@@ -1,0 +1,47 @@
+// Granularity: which weights share a scale, and what cannot be asked for.
+
+#include <stdexcept>
+#include <string>
+
+#include <fewbit/core/granularity.hpp>
+
+#include <support/tally.hpp>
+
+using fewbit::Granularity;
+using fewbit::ScaleType;
+
+TEST_CASE("a granularity is a tile, 0 standing for the whole extent", "[granularity]") {
+  static_assert(fewbit::per_group(128).cols == 128);  // a constant of the program
+  CHECK(fewbit::per_tensor() == Granularity{0, 0, ScaleType::f32});
+  CHECK(fewbit::per_channel() == Granularity{1, 0, ScaleType::f32});
+  CHECK(fewbit::per_column() == Granularity{0, 1, ScaleType::f32});
+  CHECK(fewbit::per_group(32) == Granularity{1, 32, ScaleType::f32});
+  CHECK(fewbit::per_block(4, 8) == Granularity{4, 8, ScaleType::f32});
+}
+
+TEST_CASE("every granularity takes the type its scales are stored in", "[granularity]") {
+  for (const ScaleType t : {ScaleType::f32, ScaleType::f16, ScaleType::bf16}) {
+    CHECK(fewbit::per_tensor(t).scale == t);
+    CHECK(fewbit::per_channel(t).scale == t);
+    CHECK(fewbit::per_column(t).scale == t);
+    CHECK(fewbit::per_group(7, t).scale == t);
+    CHECK(fewbit::per_block(7, 3, t).scale == t);
+  }
+}
+
+TEST_CASE("a group or block without extent is refused, by name and value", "[granularity][bad-input][class-16]") {
+  CHECK_THROWS_AS(fewbit::per_group(0), std::invalid_argument);
+  CHECK_THROWS_AS(fewbit::per_group(-1), std::invalid_argument);
+  CHECK_THROWS_AS(fewbit::per_block(0, 4), std::invalid_argument);
+  CHECK_THROWS_AS(fewbit::per_block(4, 0), std::invalid_argument);
+  CHECK_THROWS_AS(fewbit::per_block(-4, 4), std::invalid_argument);
+  try {
+    fewbit::per_group(-17);
+    FAIL("a group of -17 was accepted");
+  } catch (const std::invalid_argument& e) {
+    const std::string what = e.what();
+    CHECK(what.rfind("fewbit: ", 0) == 0);
+    CHECK(what.find("group") != std::string::npos);
+    CHECK(what.find("-17") != std::string::npos);
+  }
+}

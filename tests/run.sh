@@ -1,0 +1,57 @@
+#!/bin/sh
+# Builds the tests and runs them. Installs what is missing on Debian or Ubuntu (asks first, unless root).
+#
+#   sh tests/run.sh             with g++
+#   sh tests/run.sh clang       with clang++, and clang-format and clang-tidy
+#   sh tests/run.sh sanitize    with address, undefined and float-cast-overflow sanitizers
+#   sh tests/run.sh all         these three
+#
+# Build folders are build/tests*. FEWBIT_WERROR=ON in the environment makes warnings errors.
+
+set -eu
+cd "$(dirname "$0")/.."
+. cmake/ensure_packages.sh
+
+run() { # name, ctest's options; then cmake's options from "$@"
+  folder=$1 ctest_options=$2
+  shift 2
+  generator=Ninja
+  command -v ninja >/dev/null 2>&1 || generator="Unix Makefiles"
+  [ ! -f "$folder/CMakeCache.txt" ] || generator=$(sed -n 's/^CMAKE_GENERATOR:INTERNAL=//p' "$folder/CMakeCache.txt")
+  cmake -S . -B "$folder" -G "$generator" -DFEWBIT_BUILD_TESTS=ON -DFEWBIT_BUILD_BENCH=OFF -DFEWBIT_BUILD_EXAMPLES=OFF \
+    -DFEWBIT_WERROR="${FEWBIT_WERROR:-OFF}" "$@"
+  cmake --build "$folder" -j 2
+  # shellcheck disable=SC2086
+  (cd "$folder" && ctest -j 2 --output-on-failure --no-tests=error $ctest_options)
+}
+
+basics="g++ cmake ninja-build=ninja libeigen3-dev catch2 binutils=objdump qemu-user=qemu-x86_64"
+with_gcc() {
+  ensure_packages $basics
+  run build/tests "" -DCMAKE_CXX_COMPILER=g++
+}
+with_clang() {
+  ensure_packages $basics clang=clang++ libomp-dev clang-format clang-tidy
+  run build/tests-clang "" -DCMAKE_CXX_COMPILER=clang++
+}
+# What the library is made of does not change under a sanitizer: the scripts that look at it from outside stay out.
+with_sanitizers() {
+  ensure_packages $basics
+  run build/tests-sanitize "-LE structure|style" -DCMAKE_CXX_COMPILER=g++ \
+    -DFEWBIT_SANITIZE=address,undefined,float-cast-overflow
+}
+
+case ${1:-gcc} in
+  gcc | g++) with_gcc ;;
+  clang | clang++) with_clang ;;
+  sanitize) with_sanitizers ;;
+  all)
+    with_gcc
+    with_clang
+    with_sanitizers
+    ;;
+  *)
+    sed -n 's/^#   //p' "$0"
+    exit 2
+    ;;
+esac
