@@ -27,6 +27,12 @@ inline __m256 load_some(const float* x, std::size_t n) {
   const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
   return _mm256_maskload_ps(x, _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), lane));
 }
+// Eight floats to memory, past the cache if they are streamed. Halves, because Eigen's memory is sure of 16 bytes only.
+template <bool streamed>
+inline void store(float* out, __m256 v) {
+  if constexpr (streamed) _mm_stream_ps(out, _mm256_castps256_ps128(v)), _mm_stream_ps(out + 4, _mm256_extractf128_ps(v, 1));
+  else _mm256_storeu_ps(out, v);
+}
 inline void store_some(float* out, std::size_t n, __m256 v) {
   const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
   _mm256_maskstore_ps(out, _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), lane), v);
@@ -461,7 +467,7 @@ inline __m256i load8(const std::uint8_t* p, const Packing& packing) {
   }
 }
 
-template <int width, class Shape>
+template <int width, bool streamed, class Shape>
 inline void dequantize_rows(const std::uint8_t* packed, const Row& r, float* out, const Shape& shape) {
   const Packing packing(r.levels->bits());
   const std::size_t bits = width > 0 ? width : packing.bits, whole = packing.whole_registers(r.n);
@@ -473,9 +479,9 @@ inline void dequantize_rows(const std::uint8_t* packed, const Row& r, float* out
         for (; k + 32 <= end; k += 32, p += 4 * bits) {
           const __m256 w0 = weights(shape.level(load8<width>(p, packing)), a), w1 = weights(shape.level(load8<width>(p + bits, packing)), a);
           const __m256 w2 = weights(shape.level(load8<width>(p + 2 * bits, packing)), a), w3 = weights(shape.level(load8<width>(p + 3 * bits, packing)), a);
-          _mm256_storeu_ps(out + k, w0), _mm256_storeu_ps(out + k + 8, w1), _mm256_storeu_ps(out + k + 16, w2), _mm256_storeu_ps(out + k + 24, w3);
+          store<streamed>(out + k, w0), store<streamed>(out + k + 8, w1), store<streamed>(out + k + 16, w2), store<streamed>(out + k + 24, w3);
         }
-        for (; k + 8 <= end; k += 8, p += bits) _mm256_storeu_ps(out + k, weights(shape.level(load8<width>(p, packing)), a));
+        for (; k + 8 <= end; k += 8, p += bits) store<streamed>(out + k, weights(shape.level(load8<width>(p, packing)), a));
         return k;
       },
       [&](std::size_t k, std::size_t n, const Scale& a) {
@@ -483,16 +489,22 @@ inline void dequantize_rows(const std::uint8_t* packed, const Row& r, float* out
       });
 }
 
-inline void dequantize(const std::uint8_t* packed, const Row& r, float* out) {
+template <bool streamed>
+inline void dequantize_to(const std::uint8_t* packed, const Row& r, float* out) {
   with_shape(*r.levels, [&](const auto& shape) {
     switch (r.levels->bits()) {
-      case 2: return dequantize_rows<2>(packed, r, out, shape);
-      case 4: return dequantize_rows<4>(packed, r, out, shape);
-      case 8: return dequantize_rows<8>(packed, r, out, shape);
-      case 16: return dequantize_rows<16>(packed, r, out, shape);
-      default: return dequantize_rows<0>(packed, r, out, shape);
+      case 2: return dequantize_rows<2, streamed>(packed, r, out, shape);
+      case 4: return dequantize_rows<4, streamed>(packed, r, out, shape);
+      case 8: return dequantize_rows<8, streamed>(packed, r, out, shape);
+      case 16: return dequantize_rows<16, streamed>(packed, r, out, shape);
+      default: return dequantize_rows<0, streamed>(packed, r, out, shape);
     }
   });
+}
+inline void dequantize(const std::uint8_t* packed, const Row& r, float* out) {
+  if (!r.streamed || reinterpret_cast<std::uintptr_t>(out) % 16 != 0) return dequantize_to<false>(packed, r, out);
+  dequantize_to<true>(packed, r, out);
+  _mm_sfence();  // whoever reads the row next sees it
 }
 
 inline void fake_quantize(const float* x, const Row& r, float* out) {

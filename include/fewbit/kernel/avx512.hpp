@@ -413,7 +413,18 @@ inline __m512i load16(const std::uint8_t* p, const Packing& packing) {
   }
 }
 
-template <int width, class Shape>
+// Sixteen floats to memory, past the cache if they are streamed. Quarters, because Eigen's memory is sure of 16 bytes only.
+template <bool streamed>
+inline void store(float* out, __m512 v) {
+  if constexpr (streamed) {
+    _mm_stream_ps(out, _mm512_castps512_ps128(v)), _mm_stream_ps(out + 4, _mm512_extractf32x4_ps(v, 1));
+    _mm_stream_ps(out + 8, _mm512_extractf32x4_ps(v, 2)), _mm_stream_ps(out + 12, _mm512_extractf32x4_ps(v, 3));
+  } else {
+    _mm512_storeu_ps(out, v);
+  }
+}
+
+template <int width, bool streamed, class Shape>
 inline void dequantize_rows(const std::uint8_t* packed, const Row& r, float* out, const Shape& shape) {
   const Packing packing(r.levels->bits());
   const std::size_t bits = packing.bits, held = packed_bytes(r.n, r.levels->bits());
@@ -427,9 +438,9 @@ inline void dequantize_rows(const std::uint8_t* packed, const Row& r, float* out
         for (; k + 64 <= end; k += 64, p += 8 * bits) {
           const __m512 w0 = weights(shape.level(load16<width>(p, packing)), a), w1 = weights(shape.level(load16<width>(p + 2 * bits, packing)), a);
           const __m512 w2 = weights(shape.level(load16<width>(p + 4 * bits, packing)), a), w3 = weights(shape.level(load16<width>(p + 6 * bits, packing)), a);
-          _mm512_storeu_ps(out + k, w0), _mm512_storeu_ps(out + k + 16, w1), _mm512_storeu_ps(out + k + 32, w2), _mm512_storeu_ps(out + k + 48, w3);
+          store<streamed>(out + k, w0), store<streamed>(out + k + 16, w1), store<streamed>(out + k + 32, w2), store<streamed>(out + k + 48, w3);
         }
-        for (; k + 16 <= end; k += 16, p += 2 * bits) _mm512_storeu_ps(out + k, weights(shape.level(load16<width>(p, packing)), a));
+        for (; k + 16 <= end; k += 16, p += 2 * bits) store<streamed>(out + k, weights(shape.level(load16<width>(p, packing)), a));
         return k;
       },
       [&](std::size_t k, std::size_t n, const Scale& a) {
@@ -437,16 +448,22 @@ inline void dequantize_rows(const std::uint8_t* packed, const Row& r, float* out
       });
 }
 
-inline void dequantize(const std::uint8_t* packed, const Row& r, float* out) {
+template <bool streamed>
+inline void dequantize_to(const std::uint8_t* packed, const Row& r, float* out) {
   with_shape(*r.levels, [&](const auto& shape) {
     switch (r.levels->bits()) {
-      case 2: return dequantize_rows<2>(packed, r, out, shape);
-      case 4: return dequantize_rows<4>(packed, r, out, shape);
-      case 8: return dequantize_rows<8>(packed, r, out, shape);
-      case 16: return dequantize_rows<16>(packed, r, out, shape);
-      default: return dequantize_rows<0>(packed, r, out, shape);
+      case 2: return dequantize_rows<2, streamed>(packed, r, out, shape);
+      case 4: return dequantize_rows<4, streamed>(packed, r, out, shape);
+      case 8: return dequantize_rows<8, streamed>(packed, r, out, shape);
+      case 16: return dequantize_rows<16, streamed>(packed, r, out, shape);
+      default: return dequantize_rows<0, streamed>(packed, r, out, shape);
     }
   });
+}
+inline void dequantize(const std::uint8_t* packed, const Row& r, float* out) {
+  if (!r.streamed || reinterpret_cast<std::uintptr_t>(out) % 16 != 0) return dequantize_to<false>(packed, r, out);
+  dequantize_to<true>(packed, r, out);
+  _mm_sfence();  // whoever reads the row next sees it
 }
 
 inline void fake_quantize(const float* x, const Row& r, float* out) {

@@ -38,6 +38,7 @@ struct Quotient {
   }
   static constexpr float beyond = 0.25f;  // outside the outermost integers, whose codes begin half a step before them
 
+  // What vector code does lane by lane.
   float operator()(float w) const {
     const float within = w < lo ? lo : w > hi ? hi : w, q0 = within * inverse;
     return std::fma(std::fma(-q0, scale, within), inverse, q0);

@@ -16,6 +16,8 @@ struct Row {
   std::size_t n, group;
   const Affine* affine;
   const Levels* levels;
+  // For dequantize: `out` is part of something larger than the cache, so it is best written around it.
+  bool streamed = false;
 };
 
 struct Table {
