@@ -22,6 +22,13 @@
 #define FEWBIT_X86_64 0
 #endif
 
+// Little-endian, as byte tables over floats need it; __ARM_NEON is missing where vector registers are forbidden.
+#if defined(__aarch64__) && defined(__ARM_NEON) && !defined(__AARCH64EB__)
+#define FEWBIT_ARM64 1
+#else
+#define FEWBIT_ARM64 0
+#endif
+
 #define FEWBIT_PRAGMA(x) _Pragma(#x)
 #if defined(__clang__)
 #define FEWBIT_TARGET_BEGIN(isa) FEWBIT_PRAGMA(clang attribute push(__attribute__((target(isa))), apply_to = function))

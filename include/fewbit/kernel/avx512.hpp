@@ -19,6 +19,12 @@ namespace fewbit::kernel::avx512 {
 inline bool supported() { return cpu::has_avx512(); }
 }  // namespace fewbit::kernel::avx512
 
+// g++ 12 takes the don't-care operands of its own intrinsics for uninitialized variables.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#ifndef __clang__
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
 FEWBIT_TARGET_BEGIN("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")
 namespace fewbit::kernel::avx512 {
 
@@ -489,4 +495,5 @@ inline constexpr Table table{"avx512", supported, ranges, quantize, dequantize, 
 
 }  // namespace fewbit::kernel::avx512
 FEWBIT_TARGET_END
+#pragma GCC diagnostic pop
 #endif

@@ -11,6 +11,7 @@
 
 #include <fewbit/kernel/avx2.hpp>
 #include <fewbit/kernel/avx512.hpp>
+#include <fewbit/kernel/neon.hpp>
 #include <fewbit/kernel/scalar.hpp>
 
 namespace fewbit::kernel {
@@ -18,6 +19,9 @@ namespace fewbit::kernel {
 inline constexpr std::array tables{
 #if FEWBIT_X86_64
     &avx512::table, &avx2::table,
+#endif
+#if FEWBIT_ARM64
+    &neon::table,
 #endif
     &scalar::table,
 };
