@@ -10,41 +10,19 @@ set -u
 root=$(cd "$(dirname "$0")/.." && pwd) || exit 1
 build=${FEWBIT_REPRODUCE_DIR:-$root/build/reproduce}
 
-# Whether a compiler is there and new enough.
-usable() {
-  command -v "$1" >/dev/null 2>&1 || return 1
-  version=$("$1" -dumpversion 2>/dev/null) || return 1
-  oldest=12
-  case $("$1" --version 2>/dev/null) in *clang*) oldest=14 ;; esac
-  [ "${version%%.*}" -ge $oldest ] 2>/dev/null
-}
-
-# The unversioned g++ of a distribution may be too old where a numbered one is not.
-find_compiler() {
-  for compiler in g++ g++-15 g++-14 g++-13 g++-12 clang++ clang++-18 clang++-17 clang++-16 clang++-15 clang++-14; do
-    usable "$compiler" && return 0
-  done
-  return 1
-}
-
 # shellcheck source=../cmake/ensure_packages.sh
 . "$root/cmake/ensure_packages.sh"
 set -- cmake=cmake libeigen3-dev
 command -v ninja >/dev/null 2>&1 || set -- "$@" make=make
-if [ -n "${CXX:-}" ]; then
-  compiler=$CXX
+if [ -z "${CXX:-}" ]; then
+  ensure_toolchain any "$@" || exit 1
 else
-  find_compiler || set -- "$@" g++
-fi
-ensure_packages "$@" || exit 1
-if [ -z "${CXX:-}" ] && ! find_compiler; then
-  # g++ is there by now, if anything could install it, and is an old one.
-  ensure_packages g++-12 || exit 1
-  find_compiler
-fi
-if ! usable "$compiler"; then
-  echo "No compiler: g++ 12 or clang++ 14, or a newer one, is needed; CXX=... names one${CXX:+, $CXX does not}" >&2
-  exit 1
+  ensure_packages "$@" || exit 1
+  compiler=$CXX
+  if ! usable_compiler "$compiler"; then
+    echo "CXX=$CXX is no g++ 12 or clang++ 14, or a newer one" >&2
+    exit 1
+  fi
 fi
 
 generator="Unix Makefiles"

@@ -606,6 +606,18 @@ TEST_CASE("class 20: storage order, strides, blocks and transposes give the byte
   }
 }
 
+TEST_CASE("class 20: very wide matrices give the same bytes in either storage order", "[bad-input][class-20][laws]") {
+  const MatrixXf w = support::normal_matrix(37, 66'000, 98);
+  const support::RowMajor by_row = w;
+  for (const Granularity g : {fewbit::per_column(), fewbit::per_group(128, ScaleType::f16)}) {
+    const QuantizedMatrix q = fewbit::quantize(w, fewbit::Symmetric(4), g);
+    CHECK(q == fewbit::quantize(by_row, fewbit::Symmetric(4), g));
+    const MatrixXf back = fewbit::dequantize(q);
+    CHECK((back == fewbit::dequantize<support::RowMajor>(q)));
+    CHECK((back == fewbit::fake_quantize(w, fewbit::Symmetric(4), g)));
+  }
+}
+
 TEST_CASE("class 20: negative strides and reversed matrices", "[bad-input][class-20][laws]") {
   const MatrixXf w = support::normal_matrix(11, 21, 87);
   const MatrixXf across = w.rowwise().reverse(), both = w.reverse();
@@ -672,6 +684,7 @@ TEST_CASE("class 20: expressions are evaluated, once and rightly", "[bad-input][
   };
   CHECK(same(a * b + c));
   CHECK(same(c.cwiseProduct(c).transpose()));
+  CHECK(same(c.transpose()));
   CHECK(same(a * b));
   CHECK(same((2 * c.array() - 1).matrix()));
   CHECK(same(c.topRows(5) - c.bottomRows(5)));

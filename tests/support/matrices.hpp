@@ -77,7 +77,10 @@ void in_every_layout(const MatrixXf& w, F&& f) {
   f("block", around.block(2, 3, rows, cols));
 
   const MatrixXf turned = w.transpose();
-  f("transposed", turned.transpose());
+  std::vector<float> apart(static_cast<std::size_t>(2 * (cols + 1) * (rows + 1)), nan);
+  Eigen::Map<MatrixXf, Eigen::Unaligned, Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>>(apart.data(), cols, rows,
+                                                                                        {2 * (cols + 1), 2}) = turned;
+  f("transposed, strided both ways", Strided(apart.data(), cols, rows, {2 * (cols + 1), 2}).transpose());
 }
 
 }  // namespace support

@@ -34,19 +34,24 @@ constexpr float round_odd_scale(double scale, ScaleType t) {
   return static_cast<float>(scale < 0 ? -up : up);
 }
 
+// A float to nearest even with `dropped` digits less. Past the largest float it comes out infinite, or as a NaN.
+template <int dropped>
+constexpr float drop_digits(float f) {
+  const std::uint32_t u = std::bit_cast<std::uint32_t>(f), half = (1u << dropped) / 2;
+  return std::bit_cast<float>((u + half - 1 + ((u >> dropped) & 1u)) & ~((1u << dropped) - 1));
+}
+
 // The stored value of a scale: nearest even, except that a result with fewer than the type's full digits (a
 // subnormal) goes away from zero. To nearest it could vanish, or fall so short that the largest weight of the
 // block misses the last level by many steps. A magnitude beyond the type comes back infinite.
 constexpr float round_scale(double scale, ScaleType t) {
   constexpr double most = std::numeric_limits<float>::max();
   if (!(scale >= -most && scale <= most)) return round_odd_scale(scale, t);
-  const int dropped = t == ScaleType::f16 ? 13 : t == ScaleType::bf16 ? 16 : 0;  // digits that a float has more
-  const std::uint32_t u = std::bit_cast<std::uint32_t>(static_cast<float>(scale));
-  const std::uint32_t half_even = ((1u << dropped) >> 1) - (dropped > 0) + (dropped > 0 ? (u >> dropped) & 1u : 0u);
-  const float rounded = std::bit_cast<float>((u + half_even) >> dropped << dropped);
-  const std::uint32_t magnitude = std::bit_cast<std::uint32_t>(rounded) & 0x7fffffffu;
-  const std::uint32_t first = t == ScaleType::f16 ? 0x38800000u : 0x00800000u;  // the smallest and the largest
-  const std::uint32_t last = t == ScaleType::f16 ? 0x477fe000u : 0x7f7fffffu;   // normal number
+  const auto f = static_cast<float>(scale);
+  const float rounded = t == ScaleType::f32 ? f : t == ScaleType::f16 ? drop_digits<13>(f) : drop_digits<16>(f);
+  const float magnitude = rounded < 0 ? -rounded : rounded;
+  const float first = t == ScaleType::f16 ? 0x1p-14f : 0x1p-126f;
+  const float last = t == ScaleType::f16 ? 65504.f : std::numeric_limits<float>::max();
   return magnitude >= first && magnitude <= last ? rounded : round_odd_scale(scale, t);
 }
 

@@ -53,9 +53,15 @@ void dequantize_into(const QuantizedMatrix& q, Eigen::DenseBase<Derived>&& out) 
   dequantize_into(q, out);
 }
 
-// W[out, in] again, as the matrix type asked for.
+// W[out, in] again, as the matrix type asked for. Throws std::invalid_argument if that has another shape.
 template <class Matrix = Eigen::MatrixXf>
 Matrix dequantize(const QuantizedMatrix& q) {
+  constexpr auto holds = [](Index n, int fixed, int most) {
+    return (fixed == Eigen::Dynamic || n == fixed) && (most == Eigen::Dynamic || n <= most);
+  };
+  if (!holds(q.rows(), Matrix::RowsAtCompileTime, Matrix::MaxRowsAtCompileTime) ||
+      !holds(q.cols(), Matrix::ColsAtCompileTime, Matrix::MaxColsAtCompileTime))
+    fail_argument("dequantize: the matrix is ", q.rows(), " x ", q.cols(), ", which the type asked for cannot hold; use Eigen::MatrixXf");
   Matrix w(q.rows(), q.cols());
   dequantize_into(q, w);
   return w;
