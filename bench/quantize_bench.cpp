@@ -110,8 +110,10 @@ void add_eigen(const Size& size) {
       for (Index g = 0; g < scale.size(); ++g) {
         const Eigen::Map<const Eigen::ArrayXf> group(w.data() + 128 * g, 128);
         scale[g] = group.abs().maxCoeff() / 7.f;
-        const Eigen::Array<std::uint8_t, 128, 1> code = ((group / scale[g]).rint().max(-7.f).min(7.f) + 7.f).cast<std::uint8_t>();
-        for (Index k = 0; k < 64; ++k) packed.data()[64 * g + k] = static_cast<std::uint8_t>(code[2 * k] | code[2 * k + 1] << 4);
+        const Eigen::Array<std::uint8_t, 128, 1> code =
+            ((group / scale[g]).rint().max(-7.f).min(7.f) + 7.f).cast<std::uint8_t>();
+        for (Index k = 0; k < 64; ++k)
+          packed.data()[64 * g + k] = static_cast<std::uint8_t>(code[2 * k] | code[2 * k + 1] << 4);
       }
       benchmark::ClobberMemory();
     }
@@ -151,10 +153,12 @@ void add_all() {
       count(state, size, 8);
     });
     add_fewbit<RowMajor>("int8 per channel, row-major", size, fewbit::Symmetric(8), fewbit::per_channel());
-    add_fewbit<RowMajor>("int4 g128, row-major", size, fewbit::Symmetric(4), fewbit::per_group(128, fewbit::ScaleType::f16));
+    add_fewbit<RowMajor>("int4 g128, row-major", size, fewbit::Symmetric(4),
+                         fewbit::per_group(128, fewbit::ScaleType::f16));
     add_fewbit<RowMajor>("nf4 g64, row-major", size, fewbit::nf4, fewbit::per_group(64));
     add_fewbit<ColMajor>("int8 per channel, column-major", size, fewbit::Symmetric(8), fewbit::per_channel());
-    add_fewbit<ColMajor>("int4 g128, column-major", size, fewbit::Symmetric(4), fewbit::per_group(128, fewbit::ScaleType::f16));
+    add_fewbit<ColMajor>("int4 g128, column-major", size, fewbit::Symmetric(4),
+                         fewbit::per_group(128, fewbit::ScaleType::f16));
     add_fewbit<ColMajor>("nf4 g64, column-major", size, fewbit::nf4, fewbit::per_group(64));
     add_eigen(size);
   }

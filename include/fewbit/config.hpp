@@ -13,7 +13,8 @@
 // options would give other codes than the next machine's, silently.
 #if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__) || \
     defined(__RECIPROCAL_MATH__) || defined(__ASSOCIATIVE_MATH__)
-#error "fewbit: -ffast-math (or -Ofast, -ffinite-math-only, -freciprocal-math, -fassociative-math) breaks the stated arithmetic; compile this file without it"
+#error \
+    "fewbit: -ffast-math (or -Ofast, -ffinite-math-only, -freciprocal-math, -fassociative-math) breaks the stated arithmetic; compile this file without it"
 #endif
 
 #if defined(__x86_64__) || defined(_M_X64)

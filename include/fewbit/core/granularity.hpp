@@ -17,9 +17,7 @@ enum class ScaleType { f32, f16, bf16 };
 
 constexpr std::size_t scale_bytes(ScaleType t) { return t == ScaleType::f32 ? 4 : 2; }
 
-constexpr const char* name(ScaleType t) {
-  return t == ScaleType::f32 ? "f32" : t == ScaleType::f16 ? "f16" : "bf16";
-}
+constexpr const char* name(ScaleType t) { return t == ScaleType::f32 ? "f32" : t == ScaleType::f16 ? "f16" : "bf16"; }
 
 // round_scale where the result is not a normal number of the type.
 constexpr float round_odd_scale(double scale, ScaleType t) {
@@ -97,7 +95,8 @@ struct Tiling {
     if (g.rows < 0 || g.cols < 0)
       fail_argument("a block of ", g.rows, " x ", g.cols, " is not possible; use extents of 0 (all) or more");
     constexpr Index most = std::numeric_limits<Index>::max() / 8;  // eight bytes for each weight still have a size
-    if (c > 0 && r > most / c) fail_argument("a matrix of ", r, " x ", c, " is more than this machine can address; split it");
+    if (c > 0 && r > most / c)
+      fail_argument("a matrix of ", r, " x ", c, " is more than this machine can address; split it");
     block_rows = extent(g.rows, r), block_cols = extent(g.cols, c);
   }
 

@@ -16,7 +16,8 @@ constexpr std::size_t packed_bytes(std::size_t n, int bits) {
 
 constexpr void put_code(std::uint8_t* row, std::size_t k, int bits, unsigned code) {
   for (std::size_t bit = k * static_cast<std::size_t>(bits); bits > 0;) {
-    const unsigned offset = bit % 8, room = 8 - offset, take = room < static_cast<unsigned>(bits) ? room : static_cast<unsigned>(bits);
+    const unsigned offset = bit % 8, room = 8 - offset,
+                   take = room < static_cast<unsigned>(bits) ? room : static_cast<unsigned>(bits);
     const unsigned mask = ((1u << take) - 1) << offset;
     std::uint8_t& byte = row[bit / 8];
     byte = static_cast<std::uint8_t>((byte & ~mask) | ((code << offset) & mask));

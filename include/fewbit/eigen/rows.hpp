@@ -15,7 +15,8 @@ namespace fewbit {
 inline namespace FEWBIT_ABI {
 
 template <class T>
-inline constexpr bool is_real = std::is_floating_point_v<T> || std::is_same_v<T, Eigen::half> || std::is_same_v<T, Eigen::bfloat16>;
+inline constexpr bool is_real =
+    std::is_floating_point_v<T> || std::is_same_v<T, Eigen::half> || std::is_same_v<T, Eigen::bfloat16>;
 
 // Weights in memory, element (i, j) at data[i * row_stride + j * col_stride]. Strides may be negative.
 template <class T>
@@ -26,7 +27,8 @@ struct Strided {
   template <class Derived>
   static Strided of(Derived& w, T* data) {
     const bool by_row = Derived::IsRowMajor;
-    return {data, w.rows(), w.cols(), by_row ? w.outerStride() : w.innerStride(), by_row ? w.innerStride() : w.outerStride()};
+    return {data, w.rows(), w.cols(), by_row ? w.outerStride() : w.innerStride(),
+            by_row ? w.innerStride() : w.outerStride()};
   }
   T& at(Index i, Index j) const { return data[i * row_stride + j * col_stride]; }
   bool is_float_rows() const { return std::is_same_v<std::remove_const_t<T>, float> && (col_stride == 1 || cols <= 1); }
@@ -121,12 +123,14 @@ class Panel {
 template <class Derived>
 class Rows {
   using Scalar = typename Derived::Scalar;
-  static_assert(is_real<Scalar>, "fewbit: weights must be float, double, Eigen::half or Eigen::bfloat16; use w.cast<float>()");
+  static_assert(is_real<Scalar>,
+                "fewbit: weights must be float, double, Eigen::half or Eigen::bfloat16; use w.cast<float>()");
   static constexpr bool in_memory = (Derived::Flags & Eigen::DirectAccessBit) != 0;
   using Held = std::conditional_t<in_memory, const Derived&, const typename Derived::PlainObject>;
 
  public:
-  explicit Rows(const Eigen::DenseBase<Derived>& w) : held_(w.derived()), w_(Strided<const Scalar>::of(held_, held_.data())) {}
+  explicit Rows(const Eigen::DenseBase<Derived>& w)
+      : held_(w.derived()), w_(Strided<const Scalar>::of(held_, held_.data())) {}
 
   const Strided<const Scalar>& memory() const { return w_; }
 
@@ -159,7 +163,8 @@ template <class Derived, RowAccess access = RowAccess::write>
 class MutableRows {
   using Scalar = typename Derived::Scalar;
   static_assert(is_real<Scalar>, "fewbit: weights must be float, double, Eigen::half or Eigen::bfloat16");
-  static_assert((Derived::Flags & Eigen::DirectAccessBit) != 0, "fewbit: the output must be memory: a Matrix, Map, Ref or Block");
+  static_assert((Derived::Flags & Eigen::DirectAccessBit) != 0,
+                "fewbit: the output must be memory: a Matrix, Map, Ref or Block");
 
  public:
   explicit MutableRows(Eigen::DenseBase<Derived>& w) : w_(Strided<Scalar>::of(w.derived(), w.derived().data())) {}

@@ -42,7 +42,7 @@ void for_each_slice(Index n, Index grain, F&& f) {
   if (pieces > 1 && !omp_in_parallel()) {
     FirstError error;
     const Index slice = ((n + pieces - 1) / pieces + grain - 1) / grain * grain;
-#pragma omp parallel for schedule(static, 1) num_threads(static_cast<int>(pieces))
+#pragma omp parallel for schedule(static, 1) num_threads(static_cast <int>(pieces))
     for (Index p = 0; p < pieces; ++p) {
       const Index first = p * slice, last = std::min(n, first + slice);
       try {

@@ -9,7 +9,8 @@
 namespace fewbit {
 
 template <class E, class G>
-concept Estimator = Grid<G> && std::copy_constructible<E> && requires(const E& e, std::span<const float> block, const Stored<G>& g) {
+concept Estimator = Grid<G> && std::copy_constructible<E> &&
+    requires(const E& e, std::span<const float> block, const Stored<G>& g) {
   { e(block, g) } -> std::same_as<Affine>;
 };
 

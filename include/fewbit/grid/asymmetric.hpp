@@ -14,7 +14,8 @@ namespace fewbit {
 class Asymmetric {
  public:
   // Throws std::invalid_argument unless 1 <= bits <= 16.
-  explicit constexpr Asymmetric(int bits) : levels_(Levels::integers(bits, 0, bits < 1 || bits > max_bits ? 2 : 1 << bits)) {}
+  explicit constexpr Asymmetric(int bits)
+      : levels_(Levels::integers(bits, 0, bits < 1 || bits > max_bits ? 2 : 1 << bits)) {}
 
   // The range is stretched to include zero first: zero is exact and the zero-point is one of the codes.
   constexpr Asymmetric including_zero() const {
@@ -28,7 +29,8 @@ class Asymmetric {
   Affine fit(Range r) const {
     if (r.lo == r.hi) return constant(r.lo);
     const Range s = stretch(r);
-    const float scale = float_scale((static_cast<double>(s.hi) - static_cast<double>(s.lo)) / static_cast<double>(levels_.last()));
+    const float scale =
+        float_scale((static_cast<double>(s.hi) - static_cast<double>(s.lo)) / static_cast<double>(levels_.last()));
     return {scale, zero(r, scale)};
   }
 

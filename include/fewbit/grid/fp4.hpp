@@ -8,8 +8,9 @@
 
 namespace fewbit {
 
-inline constexpr std::array<float, 15> fp4_levels{
-    -6 / 6.f, -4 / 6.f, -3 / 6.f, -2 / 6.f, -1.5f / 6, -1 / 6.f, -.5f / 6, 0, .5f / 6, 1 / 6.f, 1.5f / 6, 2 / 6.f, 3 / 6.f, 4 / 6.f, 6 / 6.f};
+inline constexpr std::array<float, 15> fp4_levels{-6 / 6.f, -4 / 6.f, -3 / 6.f, -2 / 6.f, -1.5f / 6,
+                                                  -1 / 6.f, -.5f / 6, 0,        .5f / 6,  1 / 6.f,
+                                                  1.5f / 6, 2 / 6.f,  3 / 6.f,  4 / 6.f,  6 / 6.f};
 inline constexpr Codebook fp4{fp4_levels};
 
 static_assert(fp4.levels().bits() == 4);

@@ -30,7 +30,9 @@ class Stored {
     Affine a = grid_->fit(r);
     const float scale = round_scale(static_cast<double>(a.scale), type_);
     if (scale - scale != 0) return a;  // beyond the type: whoever stores it says so, with its value
-    if constexpr (requires { { grid_->zero(r, scale) } -> std::convertible_to<float>; })
+    if constexpr (requires {
+                    { grid_->zero(r, scale) } -> std::convertible_to<float>;
+                  })
       if (scale != a.scale) a.zero = grid_->zero(r, scale);
     a.scale = scale;
     return a;

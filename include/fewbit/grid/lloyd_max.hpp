@@ -16,7 +16,8 @@ namespace fewbit {
 // Levels that minimise the mean squared error on N(0,1), in units of sigma: pair them with an estimator that
 // knows sigma. Throws std::invalid_argument unless 2 <= count <= 256. (Max 1960, Lloyd 1982.)
 inline Codebook lloyd_max_normal(int count) {
-  if (count < 2 || count > Levels::max_table) fail_argument("a codebook of ", count, " levels is not possible; use 2 to 256");
+  if (count < 2 || count > Levels::max_table)
+    fail_argument("a codebook of ", count, " levels is not possible; use 2 to 256");
   const auto n = static_cast<std::size_t>(count);
   std::vector<double> level(n), edge(n + 1);
   edge.front() = -std::numeric_limits<double>::infinity(), edge.back() = -edge.front();
@@ -46,19 +47,22 @@ inline Codebook lloyd_max_normal(int count) {
 // when the samples take fewer values. Throws std::invalid_argument for a count outside 2 to 256 or fewer than two
 // distinct samples, std::domain_error for a sample that is not finite. O(n log n), then O(count log n) per pass.
 inline Codebook lloyd_max(std::span<const float> samples, int count) {
-  if (count < 2 || count > Levels::max_table) fail_argument("a codebook of ", count, " levels is not possible; use 2 to 256");
+  if (count < 2 || count > Levels::max_table)
+    fail_argument("a codebook of ", count, " levels is not possible; use 2 to 256");
   std::vector<float> sorted(samples.begin(), samples.end());
   for (std::size_t i = 0; i < sorted.size(); ++i)
     if (!std::isfinite(sorted[i])) fail_domain("sample ", i, " is ", sorted[i], "; fit a codebook to finite samples");
   std::sort(sorted.begin(), sorted.end());
   if (sorted.empty() || sorted.front() == sorted.back())
-    fail_argument("a codebook cannot be fitted to ", sorted.size(), " samples of one value; give two distinct values or more");
+    fail_argument("a codebook cannot be fitted to ", sorted.size(),
+                  " samples of one value; give two distinct values or more");
 
   std::vector<double> below(sorted.size() + 1);  // below[i]: the sum of the i smallest
   for (std::size_t i = 0; i < sorted.size(); ++i) below[i + 1] = below[i] + static_cast<double>(sorted[i]);
   const auto n = static_cast<std::size_t>(count);
   std::vector<double> level;
-  for (std::size_t i = 0; i < n; ++i) level.push_back(static_cast<double>(sorted[(2 * i + 1) * sorted.size() / (2 * n)]));
+  for (std::size_t i = 0; i < n; ++i)
+    level.push_back(static_cast<double>(sorted[(2 * i + 1) * sorted.size() / (2 * n)]));
 
   std::vector<std::size_t> edge, before;  // level i stands for sorted[edge[i]] .. sorted[edge[i + 1] - 1]
   do {
@@ -72,7 +76,8 @@ inline Codebook lloyd_max(std::span<const float> samples, int count) {
     }
     edge.push_back(sorted.size());
     for (std::size_t i = 0; i < level.size(); ++i)
-      if (edge[i + 1] > edge[i]) level[i] = (below[edge[i + 1]] - below[edge[i]]) / static_cast<double>(edge[i + 1] - edge[i]);
+      if (edge[i + 1] > edge[i])
+        level[i] = (below[edge[i + 1]] - below[edge[i]]) / static_cast<double>(edge[i + 1] - edge[i]);
   } while (edge != before);
 
   std::vector<float> rounded(level.begin(), level.end());

@@ -15,7 +15,9 @@ class Symmetric {
 
   // All 2^bits codes, scale = max|w| / ((2^bits - 1) / 2): the ends of the range lie half a step outside the
   // largest weight on one side and inside it on the other.
-  constexpr Symmetric full_range() const { return Symmetric(levels_.bits(), levels_.bits() == 1 ? reach_ : Reach::full); }
+  constexpr Symmetric full_range() const {
+    return Symmetric(levels_.bits(), levels_.bits() == 1 ? reach_ : Reach::full);
+  }
 
   // All 2^bits codes; the element of largest magnitude maps to -2^(bits-1) exactly, so the scale takes the other
   // sign than that element. Between w and -w of one magnitude the negative one counts.
@@ -43,7 +45,8 @@ class Symmetric {
   static constexpr Levels make(int bits, Reach reach) {
     if (bits < 1 || bits > max_bits) fail_argument("bit width ", bits, " is not possible; use 1 to 16");
     const int half = 1 << (bits - 1);
-    return reach == Reach::narrow ? Levels::integers(bits, 1 - half, 2 * half - 1) : Levels::integers(bits, -half, 2 * half);
+    return reach == Reach::narrow ? Levels::integers(bits, 1 - half, 2 * half - 1)
+                                  : Levels::integers(bits, -half, 2 * half);
   }
 
   constexpr Affine constant(float c) const {

@@ -22,7 +22,8 @@
 
 namespace fewbit {
 
-static_assert(std::endian::native == std::endian::little, "fewbit: npy files are written and read on little-endian machines");
+static_assert(std::endian::native == std::endian::little,
+              "fewbit: npy files are written and read on little-endian machines");
 
 // A file that cannot be read or written as asked: what, and at which byte.
 template <class... Parts>
@@ -32,8 +33,8 @@ template <class... Parts>
 
 // What an .npy header says: shape and element type. (NumPy Enhancement Proposal 1, versions 1.0 to 3.0.)
 struct NpyHeader {
-  char kind = 'f';          // f, i, u, or b for bool
-  std::size_t width = 4;    // bytes of an element
+  char kind = 'f';        // f, i, u, or b for bool
+  std::size_t width = 4;  // bytes of an element
   bool big_endian = false, fortran_order = false;
   Index rows = 0, cols = 0;  // a vector is one row, a scalar 1 x 1
   std::size_t data = 0;      // where the elements start
@@ -42,7 +43,8 @@ struct NpyHeader {
 // Reads the header's Python dictionary: {'descr': '<f4', 'fortran_order': False, 'shape': (3, 4), }.
 class NpyHeaderReader {
  public:
-  NpyHeaderReader(const std::filesystem::path& path, std::string_view text, std::size_t offset) : path_(path), text_(text), offset_(offset) {}
+  NpyHeaderReader(const std::filesystem::path& path, std::string_view text, std::size_t offset)
+      : path_(path), text_(text), offset_(offset) {}
 
   NpyHeader read() {
     NpyHeader h;
@@ -54,7 +56,8 @@ class NpyHeaderReader {
       if (key == "descr" && !descr) element(h), descr = true;
       else if (key == "fortran_order" && !order) h.fortran_order = boolean(), order = true;
       else if (key == "shape" && !shape) extents(h), shape = true;
-      else fail("the header has an unexpected key '", key, "'; it should hold descr, fortran_order and shape once each");
+      else
+        fail("the header has an unexpected key '", key, "'; it should hold descr, fortran_order and shape once each");
       if (!accept(',')) {
         expect('}');
         break;
@@ -83,7 +86,8 @@ class NpyHeaderReader {
   }
   std::string_view quoted() {
     skip_space();
-    if (at_ >= text_.size() || (text_[at_] != '\'' && text_[at_] != '"')) fail("a quoted word expected in the header; structured arrays cannot be read");
+    if (at_ >= text_.size() || (text_[at_] != '\'' && text_[at_] != '"'))
+      fail("a quoted word expected in the header; structured arrays cannot be read");
     const std::size_t end = text_.find(text_[at_], at_ + 1);
     if (end == text_.npos) fail("the header ends inside quotes; the file is damaged");
     const std::string_view word = text_.substr(at_ + 1, end - at_ - 1);
@@ -103,10 +107,13 @@ class NpyHeaderReader {
   void element(NpyHeader& h) {
     const std::string_view d = quoted();
     const bool sized = d.size() == 3 && std::string_view("<>|=").find(d[0]) != std::string_view::npos;
-    h.kind = sized ? d[1] : '?', h.width = sized ? static_cast<std::size_t>(d[2] - '0') : 0, h.big_endian = sized && d[0] == '>';
+    h.kind = sized ? d[1] : '?', h.width = sized ? static_cast<std::size_t>(d[2] - '0') : 0,
+    h.big_endian = sized && d[0] == '>';
     const bool power = h.width == 1 || h.width == 2 || h.width == 4 || h.width == 8;
-    const bool known = (h.kind == 'f' && power && h.width > 1) || ((h.kind == 'i' || h.kind == 'u') && power) || (h.kind == 'b' && h.width == 1);
-    if (!known) fail("element type '", d, "' cannot be read; save the array as float16, float32, float64 or an integer type");
+    const bool known = (h.kind == 'f' && power && h.width > 1) || ((h.kind == 'i' || h.kind == 'u') && power) ||
+                       (h.kind == 'b' && h.width == 1);
+    if (!known)
+      fail("element type '", d, "' cannot be read; save the array as float16, float32, float64 or an integer type");
   }
   void extents(NpyHeader& h) {
     std::vector<Index> shape;
@@ -121,11 +128,13 @@ class NpyHeaderReader {
     if (shape.size() > 2) fail("the array has ", shape.size(), " dimensions; reshape it to two");
     h.rows = shape.size() == 2 ? shape[0] : 1;
     h.cols = shape.empty() ? 1 : shape.back();
-    if (h.cols > 0 && h.rows > std::numeric_limits<Index>::max() / 8 / h.cols) fail("a shape of ", h.rows, " x ", h.cols, " is more than a file can hold");
+    if (h.cols > 0 && h.rows > std::numeric_limits<Index>::max() / 8 / h.cols)
+      fail("a shape of ", h.rows, " x ", h.cols, " is more than a file can hold");
   }
   Index extent() {
     skip_space();
-    if (at_ >= text_.size() || !std::isdigit(static_cast<unsigned char>(text_[at_]))) fail("a length expected in the shape; the file is damaged");
+    if (at_ >= text_.size() || !std::isdigit(static_cast<unsigned char>(text_[at_])))
+      fail("a length expected in the shape; the file is damaged");
     Index n = 0;
     for (; at_ < text_.size() && std::isdigit(static_cast<unsigned char>(text_[at_])); ++at_) {
       if (n > (std::numeric_limits<Index>::max() - 9) / 10) fail("a length in the shape is more than a file can hold");
@@ -152,8 +161,16 @@ inline float npy_element(const NpyHeader& h, const unsigned char* p) {
       std::uint16_t half;
       std::memcpy(&half, p, sizeof half);
       return half_to_float(half);
-    case 'i': return h.width == 1 ? as(std::int8_t{}) : h.width == 2 ? as(std::int16_t{}) : h.width == 4 ? as(std::int32_t{}) : as(std::int64_t{});
-    case 'u': return h.width == 1 ? as(std::uint8_t{}) : h.width == 2 ? as(std::uint16_t{}) : h.width == 4 ? as(std::uint32_t{}) : as(std::uint64_t{});
+    case 'i':
+      return h.width == 1   ? as(std::int8_t{})
+             : h.width == 2 ? as(std::int16_t{})
+             : h.width == 4 ? as(std::int32_t{})
+                            : as(std::int64_t{});
+    case 'u':
+      return h.width == 1   ? as(std::uint8_t{})
+             : h.width == 2 ? as(std::uint16_t{})
+             : h.width == 4 ? as(std::uint32_t{})
+                            : as(std::uint64_t{});
     default: return *p != 0 ? 1.f : 0.f;
   }
 }
@@ -171,24 +188,31 @@ inline RowMajorMatrixXf load_npy(const std::filesystem::path& path) {
   unsigned char start[12] = {};
   const auto read = [&](void* to, std::size_t n, std::uintmax_t at) {
     in.read(static_cast<char*>(to), static_cast<std::streamsize>(n));
-    if (in.gcount() != static_cast<std::streamsize>(n)) fail_file(path, at + static_cast<std::uintmax_t>(in.gcount()), "the file ends early; it was cut off");
+    if (in.gcount() != static_cast<std::streamsize>(n))
+      fail_file(path, at + static_cast<std::uintmax_t>(in.gcount()), "the file ends early; it was cut off");
   };
   read(start, 8, 0);
-  if (std::memcmp(start, "\x93NUMPY", 6) != 0) fail_file(path, 0, "this is not an .npy file; save the array with numpy.save");
-  if (start[6] < 1 || start[6] > 3) fail_file(path, 6, "format version ", int{start[6]}, ".", int{start[7]}, " is unknown; versions 1 to 3 can be read");
+  if (std::memcmp(start, "\x93NUMPY", 6) != 0)
+    fail_file(path, 0, "this is not an .npy file; save the array with numpy.save");
+  if (start[6] < 1 || start[6] > 3)
+    fail_file(path, 6, "format version ", int{start[6]}, ".", int{start[7]},
+              " is unknown; versions 1 to 3 can be read");
   const std::size_t length_bytes = start[6] == 1 ? 2 : 4;
   read(start + 8, length_bytes, 8);
   std::uint32_t length = 0;
   std::memcpy(&length, start + 8, length_bytes);
-  if (length > size) fail_file(path, 8, "the header claims ", length, " bytes of a file of ", size, "; it was cut off or damaged");
+  if (length > size)
+    fail_file(path, 8, "the header claims ", length, " bytes of a file of ", size, "; it was cut off or damaged");
   std::string text(length, ' ');
   read(text.data(), length, 8 + length_bytes);
   NpyHeader h = NpyHeaderReader(path, text, 8 + length_bytes).read();
   h.data = 8 + length_bytes + length;
 
-  const std::uintmax_t wanted = h.data + static_cast<std::uintmax_t>(h.rows) * static_cast<std::uintmax_t>(h.cols) * h.width;
+  const std::uintmax_t wanted =
+      h.data + static_cast<std::uintmax_t>(h.rows) * static_cast<std::uintmax_t>(h.cols) * h.width;
   if (size != wanted)
-    fail_file(path, std::min(size, wanted), "the file has ", size, " bytes where ", h.rows, " x ", h.cols, " elements need ", wanted, "; it was cut off or damaged");
+    fail_file(path, std::min(size, wanted), "the file has ", size, " bytes where ", h.rows, " x ", h.cols,
+              " elements need ", wanted, "; it was cut off or damaged");
 
   RowMajorMatrixXf w(h.rows, h.cols);
   if (w.size() == 0) return w;  // the other extent may be any number
@@ -209,7 +233,8 @@ inline RowMajorMatrixXf load_npy(const std::filesystem::path& path) {
 // Throws std::runtime_error naming the path and the byte.
 template <class Derived>
 void save_npy(const std::filesystem::path& path, const Eigen::DenseBase<Derived>& w) {
-  std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (" + std::to_string(w.rows()) + ", " + std::to_string(w.cols()) + "), }";
+  std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (" + std::to_string(w.rows()) + ", " +
+                       std::to_string(w.cols()) + "), }";
   header.append(63 - (10 + header.size()) % 64, ' ').push_back('\n');  // elements start at a multiple of 64
   const auto length = static_cast<std::uint16_t>(header.size());
 

@@ -1,8 +1,8 @@
 #pragma once
 // AVX2 and FMA. Leans on fused multiply-adds for exact quotients (quotient.hpp), on variable shifts and vpshufb to take
 // codes of any width apart, and on byte packs for widths up to 8. Fast where groups are multiples of 8 weights, fastest
-// at multiples of 32; other group sizes run with one Affine per lane. Rule: lane by lane the operations of scalar.hpp, or
-// ones proven equal; tails are padded, not special.
+// at multiples of 32; other group sizes run with one Affine per lane. Rule: lane by lane the operations of scalar.hpp,
+// or ones proven equal; tails are padded, not special.
 
 #include <fewbit/config.hpp>
 #include <fewbit/kernel/cpu.hpp>
@@ -30,7 +30,8 @@ inline __m256 load_some(const float* x, std::size_t n) {
 // Eight floats to memory, past the cache if they are streamed. Halves, because Eigen's memory is sure of 16 bytes only.
 template <bool streamed>
 inline void store(float* out, __m256 v) {
-  if constexpr (streamed) _mm_stream_ps(out, _mm256_castps256_ps128(v)), _mm_stream_ps(out + 4, _mm256_extractf128_ps(v, 1));
+  if constexpr (streamed)
+    _mm_stream_ps(out, _mm256_castps256_ps128(v)), _mm_stream_ps(out + 4, _mm256_extractf128_ps(v, 1));
   else _mm256_storeu_ps(out, v);
 }
 inline void store_some(float* out, std::size_t n, __m256 v) {
@@ -61,12 +62,14 @@ inline Range range(const float* x, std::size_t n) {
     lo2 = _mm256_min_ps(lo2, b), hi2 = _mm256_max_ps(hi2, b);
     nan = _mm256_or_ps(nan, _mm256_cmp_ps(a, b, _CMP_UNORD_Q));
   }
-  for (const std::size_t last = n - 8; k < n; k += 8) {  // the last register overlaps the one before: a range does not mind
+  for (const std::size_t last = n - 8; k < n;
+       k += 8) {  // the last register overlaps the one before: a range does not mind
     const __m256 a = _mm256_loadu_ps(x + (k < last ? k : last));
     lo = _mm256_min_ps(lo, a), hi = _mm256_max_ps(hi, a);
     nan = _mm256_or_ps(nan, _mm256_cmp_ps(a, a, _CMP_UNORD_Q));
   }
-  if (_mm256_movemask_ps(nan) != 0) return {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::quiet_NaN()};
+  if (_mm256_movemask_ps(nan) != 0)
+    return {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::quiet_NaN()};
   return {lowest(_mm256_min_ps(lo, lo2)) + 0.f, highest(_mm256_max_ps(hi, hi2)) + 0.f};
 }
 
@@ -110,7 +113,8 @@ inline __m256 weights(__m256 level, const Scale& a) {
 // w / scale by division: for any Affine.
 struct Divide : Scale {
   __m256 whole, rest;  // zero == whole + rest
-  explicit Divide(const Scale& a) : Scale(a), whole(_mm256_round_ps(a.zero, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)) {
+  explicit Divide(const Scale& a)
+      : Scale(a), whole(_mm256_round_ps(a.zero, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)) {
     rest = _mm256_sub_ps(zero, whole);
   }
   __m256 operator()(__m256 w) const { return _mm256_div_ps(w, scale); }
@@ -134,14 +138,17 @@ struct Quotients {
     const __m256 s = in_order(_mm256_shuffle_ps(x, y, 0x88)), z = in_order(_mm256_shuffle_ps(x, y, 0xdd));
     // Quotient::exists and Quotient::of, lane by lane.
     const __m256 no_sign = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff)), size = _mm256_and_ps(s, no_sign);
-    __m256 fit = _mm256_and_ps(_mm256_cmp_ps(size, _mm256_set1_ps(0x1p-60f), _CMP_GE_OQ), _mm256_cmp_ps(size, _mm256_set1_ps(0x1p60f), _CMP_LE_OQ));
-    const __m256 whole = _mm256_cvtepi32_ps(_mm256_cvttps_epi32(z)), near = _mm256_cmp_ps(_mm256_and_ps(z, no_sign), _mm256_set1_ps(0x1p20f), _CMP_LE_OQ);
+    __m256 fit = _mm256_and_ps(_mm256_cmp_ps(size, _mm256_set1_ps(0x1p-60f), _CMP_GE_OQ),
+                               _mm256_cmp_ps(size, _mm256_set1_ps(0x1p60f), _CMP_LE_OQ));
+    const __m256 whole = _mm256_cvtepi32_ps(_mm256_cvttps_epi32(z)),
+                 near = _mm256_cmp_ps(_mm256_and_ps(z, no_sign), _mm256_set1_ps(0x1p20f), _CMP_LE_OQ);
     fit = _mm256_and_ps(fit, _mm256_and_ps(near, _mm256_cmp_ps(whole, z, _CMP_EQ_OQ)));
     exist = static_cast<unsigned>(_mm256_movemask_ps(fit));
     const __m256 beyond = _mm256_set1_ps(Quotient::beyond);
     const __m256 first = _mm256_mul_ps(_mm256_sub_ps(_mm256_sub_ps(_mm256_set1_ps(l.first()), z), beyond), s);
     const __m256 last = _mm256_mul_ps(_mm256_add_ps(_mm256_sub_ps(_mm256_set1_ps(l.last()), z), beyond), s);
-    _mm256_store_ps(scale, s), _mm256_store_ps(zero, z), _mm256_store_ps(inverse, _mm256_div_ps(_mm256_set1_ps(1.f), s));
+    _mm256_store_ps(scale, s), _mm256_store_ps(zero, z),
+        _mm256_store_ps(inverse, _mm256_div_ps(_mm256_set1_ps(1.f), s));
     _mm256_store_ps(lo, _mm256_min_ps(first, last)), _mm256_store_ps(hi, _mm256_max_ps(first, last));
   }
 };
@@ -150,10 +157,8 @@ struct Quotients {
 struct Multiply : Scale {
   __m256 inverse, lo, hi;
   Multiply(const Quotients& q, std::size_t g)
-      : Scale(_mm256_set1_ps(q.scale[g]), _mm256_set1_ps(q.zero[g])),
-        inverse(_mm256_set1_ps(q.inverse[g])),
-        lo(_mm256_set1_ps(q.lo[g])),
-        hi(_mm256_set1_ps(q.hi[g])) {}
+      : Scale(_mm256_set1_ps(q.scale[g]), _mm256_set1_ps(q.zero[g])), inverse(_mm256_set1_ps(q.inverse[g])),
+        lo(_mm256_set1_ps(q.lo[g])), hi(_mm256_set1_ps(q.hi[g])) {}
   __m256 operator()(__m256 w) const {
     const __m256 within = _mm256_min_ps(_mm256_max_ps(w, lo), hi), q0 = _mm256_mul_ps(within, inverse);
     return _mm256_fmadd_ps(_mm256_fnmadd_ps(q0, scale, within), inverse, q0);
@@ -167,14 +172,17 @@ struct Integers {
   __m256 first, last;
   __m256i first_code;
   explicit Integers(const Levels& l)
-      : first(_mm256_set1_ps(l.first())), last(_mm256_set1_ps(l.last())), first_code(_mm256_set1_epi32(static_cast<int>(l.first()))) {}
+      : first(_mm256_set1_ps(l.first())), last(_mm256_set1_ps(l.last())),
+        first_code(_mm256_set1_epi32(static_cast<int>(l.first()))) {}
 
   __m256 nearest(__m256 w, const Divide& divide) const {
     const __m256 u = _mm256_add_ps(divide(w), divide.rest);
     const __m256 q = _mm256_add_ps(_mm256_round_ps(u, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), divide.whole);
     return _mm256_min_ps(_mm256_max_ps(q, first), last);
   }
-  __m256i code(__m256 w, const Divide& divide) const { return _mm256_sub_epi32(_mm256_cvtps_epi32(nearest(w, divide)), first_code); }
+  __m256i code(__m256 w, const Divide& divide) const {
+    return _mm256_sub_epi32(_mm256_cvtps_epi32(nearest(w, divide)), first_code);
+  }
   __m256 level(__m256i code) const { return _mm256_cvtepi32_ps(_mm256_add_epi32(code, first_code)); }
   __m256 nearest_weight(__m256 w, const Divide& divide) const { return weights(nearest(w, divide), divide); }
 
@@ -186,7 +194,8 @@ struct Integers {
   __m256 nearest_weight(__m256 w, const Multiply& divide) const {  // + 0 turns a -0 into +0
     const __m256 q = _mm256_round_ps(divide(w), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     const __m256 sign_bit = _mm256_set1_ps(-0.f), sign = _mm256_and_ps(divide.scale, sign_bit);
-    return _mm256_mul_ps(_mm256_andnot_ps(sign_bit, divide.scale), _mm256_add_ps(_mm256_xor_ps(q, sign), _mm256_setzero_ps()));
+    return _mm256_mul_ps(_mm256_andnot_ps(sign_bit, divide.scale),
+                         _mm256_add_ps(_mm256_xor_ps(q, sign), _mm256_setzero_ps()));
   }
 };
 
@@ -285,12 +294,15 @@ struct Packing {
     // In each 64 bits: c1 comes down to lie on top of c0.
     const __m128i down = _mm_cvtsi32_si128(static_cast<int>(32 - bits));
     const __m256i low = _mm256_and_si256(codes, _mm256_set1_epi64x(0xffffffff));
-    const __m256i pairs = _mm256_or_si256(low, _mm256_srl_epi64(_mm256_andnot_si256(_mm256_set1_epi64x(0xffffffff), codes), down));
+    const __m256i pairs =
+        _mm256_or_si256(low, _mm256_srl_epi64(_mm256_andnot_si256(_mm256_set1_epi64x(0xffffffff), codes), down));
     // In each 128 bits: the upper pair comes down onto the lower one. Four codes are at most 64 bits.
-    const __m128i two = _mm_cvtsi32_si128(static_cast<int>(2 * bits)), four = _mm_cvtsi32_si128(static_cast<int>(4 * bits));
+    const __m128i two = _mm_cvtsi32_si128(static_cast<int>(2 * bits)),
+                  four = _mm_cvtsi32_si128(static_cast<int>(4 * bits));
     const __m256i quads = _mm256_or_si256(pairs, _mm256_sll_epi64(_mm256_srli_si256(pairs, 8), two));
     // The upper four codes go 4 * bits bits up, which may straddle the middle of the register.
-    const __m128i lower = _mm_move_epi64(_mm256_castsi256_si128(quads)), upper = _mm_move_epi64(_mm256_extracti128_si256(quads, 1));
+    const __m128i lower = _mm_move_epi64(_mm256_castsi256_si128(quads)),
+                  upper = _mm_move_epi64(_mm256_extracti128_si256(quads, 1));
     const __m128i straddle = _mm_srl_epi64(upper, _mm_cvtsi32_si128(static_cast<int>(64 - 4 * bits)));
     return _mm_or_si128(_mm_or_si128(lower, _mm_sll_epi64(upper, four)), _mm_slli_si128(straddle, 8));
   }
@@ -302,7 +314,9 @@ struct Packing {
     return unpack(v);
   }
   // 16 bytes, of which the eight codes fill the first `bits`.
-  void store_wide(std::uint8_t* p, __m256i codes) const { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), pack(codes)); }
+  void store_wide(std::uint8_t* p, __m256i codes) const {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), pack(codes));
+  }
 
   // n <= 8 codes; those past n are written as zero bits.
   void store(std::uint8_t* p, std::size_t n, __m256i codes) const {
@@ -344,17 +358,17 @@ inline void store32(std::uint8_t* p, __m256i codes) {
                                          _mm256_slli_epi32(_mm256_srli_epi32(two, 16), 2 * bits));
     const __m256i eight = _mm256_or_si256(_mm256_and_si256(four, _mm256_set1_epi64x(0xffffffff)),
                                           _mm256_slli_epi64(_mm256_srli_epi64(four, 32), 4 * bits));
-    const long long part[4] = {_mm256_extract_epi64(eight, 0), _mm256_extract_epi64(eight, 1), _mm256_extract_epi64(eight, 2),
-                               _mm256_extract_epi64(eight, 3)};
+    const long long part[4] = {_mm256_extract_epi64(eight, 0), _mm256_extract_epi64(eight, 1),
+                               _mm256_extract_epi64(eight, 2), _mm256_extract_epi64(eight, 3)};
     for (int i = 0; i < 4; ++i) std::memcpy(p + i * bits, &part[i], bits);
   }
 }
 
 // ------------------------------------------------------------------------------------------------- rows
 
-// Both of these take a row in runs of n <= 8 weights, each starting at a multiple of 8, and call f(k, n, how), `how` being
-// what the run is scaled or divided by. Of a group, `bulk` first takes what it likes: it is given (k, end, how) and says
-// how far it came.
+// Both of these take a row in runs of n <= 8 weights, each starting at a multiple of 8, and call f(k, n, how), `how`
+// being what the run is scaled or divided by. Of a group, `bulk` first takes what it likes: it is given (k, end, how)
+// and says how far it came.
 template <class How, class Bulk, class F>
 inline void take_group(std::size_t k, std::size_t end, const How& how, Bulk&& bulk, F&& f) {
   k = bulk(k, end, how);
@@ -406,8 +420,10 @@ inline void quantize_narrow(const float* x, const Row& r, std::uint8_t* packed, 
           // The row behind this one is usually next: it comes from memory while this one is worked on.
           _mm_prefetch(reinterpret_cast<const char*>(x + k + r.n), _MM_HINT_T1);
           _mm_prefetch(reinterpret_cast<const char*>(x + k + r.n + 16), _MM_HINT_T1);
-          const __m256i c0 = shape.code(_mm256_loadu_ps(x + k), divide), c1 = shape.code(_mm256_loadu_ps(x + k + 8), divide);
-          const __m256i c2 = shape.code(_mm256_loadu_ps(x + k + 16), divide), c3 = shape.code(_mm256_loadu_ps(x + k + 24), divide);
+          const __m256i c0 = shape.code(_mm256_loadu_ps(x + k), divide),
+                        c1 = shape.code(_mm256_loadu_ps(x + k + 8), divide);
+          const __m256i c2 = shape.code(_mm256_loadu_ps(x + k + 16), divide),
+                        c3 = shape.code(_mm256_loadu_ps(x + k + 24), divide);
           store32<bits>(packed + k / 8 * bits, to_bytes(c0, c1, c2, c3));
         }
         return k;
@@ -477,11 +493,15 @@ inline void dequantize_rows(const std::uint8_t* packed, const Row& r, float* out
         end = end < whole ? end : whole;
         const std::uint8_t* p = packed + k / 8 * bits;
         for (; k + 32 <= end; k += 32, p += 4 * bits) {
-          const __m256 w0 = weights(shape.level(load8<width>(p, packing)), a), w1 = weights(shape.level(load8<width>(p + bits, packing)), a);
-          const __m256 w2 = weights(shape.level(load8<width>(p + 2 * bits, packing)), a), w3 = weights(shape.level(load8<width>(p + 3 * bits, packing)), a);
-          store<streamed>(out + k, w0), store<streamed>(out + k + 8, w1), store<streamed>(out + k + 16, w2), store<streamed>(out + k + 24, w3);
+          const __m256 w0 = weights(shape.level(load8<width>(p, packing)), a),
+                       w1 = weights(shape.level(load8<width>(p + bits, packing)), a);
+          const __m256 w2 = weights(shape.level(load8<width>(p + 2 * bits, packing)), a),
+                       w3 = weights(shape.level(load8<width>(p + 3 * bits, packing)), a);
+          store<streamed>(out + k, w0), store<streamed>(out + k + 8, w1), store<streamed>(out + k + 16, w2),
+              store<streamed>(out + k + 24, w3);
         }
-        for (; k + 8 <= end; k += 8, p += bits) store<streamed>(out + k, weights(shape.level(load8<width>(p, packing)), a));
+        for (; k + 8 <= end; k += 8, p += bits)
+          store<streamed>(out + k, weights(shape.level(load8<width>(p, packing)), a));
         return k;
       },
       [&](std::size_t k, std::size_t n, const Scale& a) {
@@ -515,9 +535,12 @@ inline void fake_quantize(const float* x, const Row& r, float* out) {
           for (; k + 32 <= end; k += 32) {
             _mm_prefetch(reinterpret_cast<const char*>(x + k + r.n), _MM_HINT_T1);
             _mm_prefetch(reinterpret_cast<const char*>(x + k + r.n + 16), _MM_HINT_T1);
-            const __m256 w0 = shape.nearest_weight(_mm256_loadu_ps(x + k), divide), w1 = shape.nearest_weight(_mm256_loadu_ps(x + k + 8), divide);
-            const __m256 w2 = shape.nearest_weight(_mm256_loadu_ps(x + k + 16), divide), w3 = shape.nearest_weight(_mm256_loadu_ps(x + k + 24), divide);
-            _mm256_storeu_ps(out + k, w0), _mm256_storeu_ps(out + k + 8, w1), _mm256_storeu_ps(out + k + 16, w2), _mm256_storeu_ps(out + k + 24, w3);
+            const __m256 w0 = shape.nearest_weight(_mm256_loadu_ps(x + k), divide),
+                         w1 = shape.nearest_weight(_mm256_loadu_ps(x + k + 8), divide);
+            const __m256 w2 = shape.nearest_weight(_mm256_loadu_ps(x + k + 16), divide),
+                         w3 = shape.nearest_weight(_mm256_loadu_ps(x + k + 24), divide);
+            _mm256_storeu_ps(out + k, w0), _mm256_storeu_ps(out + k + 8, w1), _mm256_storeu_ps(out + k + 16, w2),
+                _mm256_storeu_ps(out + k + 24, w3);
           }
           return k;
         },

@@ -1,8 +1,8 @@
 #pragma once
-// AVX-512 (F, BW, DQ, VL). Leans on masks, so that tails are the same code as bodies; on vpermps, which looks a level up
-// among sixteen in one instruction; and on fused multiply-adds for exact quotients (quotient.hpp). Fast where groups are
-// multiples of 16 weights, fastest at multiples of 64; other group sizes run with one Affine per lane. Rule: lane by lane
-// the operations of scalar.hpp, or ones proven equal.
+// AVX-512 (F, BW, DQ, VL). Leans on masks, so that tails are the same code as bodies; on vpermps, which looks a level
+// up among sixteen in one instruction; and on fused multiply-adds for exact quotients (quotient.hpp). Fast where groups
+// are multiples of 16 weights, fastest at multiples of 64; other group sizes run with one Affine per lane. Rule: lane
+// by lane the operations of scalar.hpp, or ones proven equal.
 
 #include <fewbit/config.hpp>
 #include <fewbit/kernel/cpu.hpp>
@@ -37,7 +37,8 @@ inline __mmask16 first_lanes(std::size_t n) { return static_cast<__mmask16>((1u 
 
 // n > 0. vminps and vmaxps pass over a NaN, so NaNs are gathered beside them; one compare serves two registers.
 inline Range range(const float* x, std::size_t n) {
-  constexpr float infinity = std::numeric_limits<float>::infinity(), quiet_nan = std::numeric_limits<float>::quiet_NaN();
+  constexpr float infinity = std::numeric_limits<float>::infinity(),
+                  quiet_nan = std::numeric_limits<float>::quiet_NaN();
   __m512 lo = _mm512_set1_ps(infinity), hi = _mm512_set1_ps(-infinity), lo2 = lo, hi2 = hi;
   __mmask16 nan = 0;
   std::size_t k = 0;
@@ -95,7 +96,9 @@ inline __m512 weights(__m512 level, const Scale& a) {
 // w / scale by division: for any Affine.
 struct Divide : Scale {
   __m512 whole, rest;  // zero == whole + rest
-  explicit Divide(const Scale& a) : Scale(a), whole(_mm512_roundscale_ps(a.zero, nearest_even)) { rest = _mm512_sub_ps(zero, whole); }
+  explicit Divide(const Scale& a) : Scale(a), whole(_mm512_roundscale_ps(a.zero, nearest_even)) {
+    rest = _mm512_sub_ps(zero, whole);
+  }
   __m512 operator()(__m512 w) const { return _mm512_div_ps(w, scale); }
 };
 
@@ -106,10 +109,13 @@ struct Quotients {
 
   void prepare(const Affine* a, std::size_t n, const Levels& l) {
     const __mmask16 x_lanes = n < 8 ? first_lanes(2 * n) : static_cast<__mmask16>(0xffff);
-    const __mmask16 y_lanes = n <= 8 ? static_cast<__mmask16>(0) : n < 16 ? first_lanes(2 * (n - 8)) : static_cast<__mmask16>(0xffff);
+    const __mmask16 y_lanes = n <= 8   ? static_cast<__mmask16>(0)
+                              : n < 16 ? first_lanes(2 * (n - 8))
+                                       : static_cast<__mmask16>(0xffff);
     const __m512 x = _mm512_maskz_loadu_ps(x_lanes, &a->scale), y = _mm512_maskz_loadu_ps(y_lanes, &a->scale + 16);
     const __m512i even = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
-    const __m512 s = _mm512_permutex2var_ps(x, even, y), z = _mm512_permutex2var_ps(x, _mm512_add_epi32(even, _mm512_set1_epi32(1)), y);
+    const __m512 s = _mm512_permutex2var_ps(x, even, y),
+                 z = _mm512_permutex2var_ps(x, _mm512_add_epi32(even, _mm512_set1_epi32(1)), y);
     // Quotient::exists and Quotient::of, lane by lane.
     const __m512 size = _mm512_abs_ps(s), whole = _mm512_cvtepi32_ps(_mm512_cvttps_epi32(z));
     exist = static_cast<unsigned>(_mm512_cmp_ps_mask(size, _mm512_set1_ps(0x1p-60f), _CMP_GE_OQ)) &
@@ -119,7 +125,8 @@ struct Quotients {
     const __m512 beyond = _mm512_set1_ps(Quotient::beyond);
     const __m512 first = _mm512_mul_ps(_mm512_sub_ps(_mm512_sub_ps(_mm512_set1_ps(l.first()), z), beyond), s);
     const __m512 last = _mm512_mul_ps(_mm512_add_ps(_mm512_sub_ps(_mm512_set1_ps(l.last()), z), beyond), s);
-    _mm512_store_ps(scale, s), _mm512_store_ps(zero, z), _mm512_store_ps(inverse, _mm512_div_ps(_mm512_set1_ps(1.f), s));
+    _mm512_store_ps(scale, s), _mm512_store_ps(zero, z),
+        _mm512_store_ps(inverse, _mm512_div_ps(_mm512_set1_ps(1.f), s));
     _mm512_store_ps(lo, _mm512_min_ps(first, last)), _mm512_store_ps(hi, _mm512_max_ps(first, last));
   }
 };
@@ -128,10 +135,8 @@ struct Quotients {
 struct Multiply : Scale {
   __m512 inverse, lo, hi;
   Multiply(const Quotients& q, std::size_t g)
-      : Scale(_mm512_set1_ps(q.scale[g]), _mm512_set1_ps(q.zero[g])),
-        inverse(_mm512_set1_ps(q.inverse[g])),
-        lo(_mm512_set1_ps(q.lo[g])),
-        hi(_mm512_set1_ps(q.hi[g])) {}
+      : Scale(_mm512_set1_ps(q.scale[g]), _mm512_set1_ps(q.zero[g])), inverse(_mm512_set1_ps(q.inverse[g])),
+        lo(_mm512_set1_ps(q.lo[g])), hi(_mm512_set1_ps(q.hi[g])) {}
   __m512 operator()(__m512 w) const {
     const __m512 within = _mm512_min_ps(_mm512_max_ps(w, lo), hi), q0 = _mm512_mul_ps(within, inverse);
     return _mm512_fmadd_ps(_mm512_fnmadd_ps(q0, scale, within), inverse, q0);
@@ -145,13 +150,17 @@ struct Integers {
   __m512 first, last;
   __m512i first_code;
   explicit Integers(const Levels& l)
-      : first(_mm512_set1_ps(l.first())), last(_mm512_set1_ps(l.last())), first_code(_mm512_set1_epi32(static_cast<int>(l.first()))) {}
+      : first(_mm512_set1_ps(l.first())), last(_mm512_set1_ps(l.last())),
+        first_code(_mm512_set1_epi32(static_cast<int>(l.first()))) {}
 
   __m512 nearest(__m512 w, const Divide& divide) const {
-    const __m512 q = _mm512_add_ps(_mm512_roundscale_ps(_mm512_add_ps(divide(w), divide.rest), nearest_even), divide.whole);
+    const __m512 q =
+        _mm512_add_ps(_mm512_roundscale_ps(_mm512_add_ps(divide(w), divide.rest), nearest_even), divide.whole);
     return _mm512_min_ps(_mm512_max_ps(q, first), last);
   }
-  __m512i code(__m512 w, const Divide& divide) const { return _mm512_sub_epi32(_mm512_cvtps_epi32(nearest(w, divide)), first_code); }
+  __m512i code(__m512 w, const Divide& divide) const {
+    return _mm512_sub_epi32(_mm512_cvtps_epi32(nearest(w, divide)), first_code);
+  }
   __m512 level(__m512i code) const { return _mm512_cvtepi32_ps(_mm512_add_epi32(code, first_code)); }
   __m512 nearest_weight(__m512 w, const Divide& divide) const { return weights(nearest(w, divide), divide); }
 
@@ -163,7 +172,8 @@ struct Integers {
   __m512 nearest_weight(__m512 w, const Multiply& divide) const {  // + 0 turns a -0 into +0
     const __m512 q = _mm512_roundscale_ps(divide(w), nearest_even);
     const __m512 sign_bit = _mm512_set1_ps(-0.f), sign = _mm512_and_ps(divide.scale, sign_bit);
-    return _mm512_mul_ps(_mm512_andnot_ps(sign_bit, divide.scale), _mm512_add_ps(_mm512_xor_ps(q, sign), _mm512_setzero_ps()));
+    return _mm512_mul_ps(_mm512_andnot_ps(sign_bit, divide.scale),
+                         _mm512_add_ps(_mm512_xor_ps(q, sign), _mm512_setzero_ps()));
   }
 };
 
@@ -214,7 +224,8 @@ inline void with_shape(const Levels& l, F&& f) {
 
 // Two halves of 16 bytes, the lower one in lanes 0 and 1, the upper one in 2 and 3.
 inline __m512i in_halves(__m128i lower, __m128i upper) {
-  return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_broadcastsi128_si256(lower)), _mm256_broadcastsi128_si256(upper), 1);
+  return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_broadcastsi128_si256(lower)),
+                            _mm256_broadcastsi128_si256(upper), 1);
 }
 
 struct Packing {
@@ -247,11 +258,14 @@ struct Packing {
   // n <= 16 codes of any width to memory; those past n are written as zero bits.
   void store(std::uint8_t* p, std::size_t n, __m512i codes) const {
     codes = _mm512_maskz_mov_epi32(n < 16 ? first_lanes(n) : static_cast<__mmask16>(0xffff), codes);
-    // Each step brings the upper of two fields down onto the lower: 32, then 64 bits apart. Four codes are at most 64 bits.
+    // Each step brings the upper of two fields down onto the lower: 32, then 64 bits apart. Four codes are at most 64
+    // bits.
     const __m512i low = _mm512_set1_epi64(0xffffffff);
-    const __m512i pairs = _mm512_or_si512(_mm512_and_si512(codes, low),
-                                          _mm512_srl_epi64(_mm512_andnot_si512(low, codes), _mm_cvtsi32_si128(static_cast<int>(32 - bits))));
-    const __m512i quads = _mm512_or_si512(pairs, _mm512_sll_epi64(_mm512_bsrli_epi128(pairs, 8), _mm_cvtsi32_si128(static_cast<int>(2 * bits))));
+    const __m512i pairs = _mm512_or_si512(
+        _mm512_and_si512(codes, low),
+        _mm512_srl_epi64(_mm512_andnot_si512(low, codes), _mm_cvtsi32_si128(static_cast<int>(32 - bits))));
+    const __m512i quads = _mm512_or_si512(
+        pairs, _mm512_sll_epi64(_mm512_bsrli_epi128(pairs, 8), _mm_cvtsi32_si128(static_cast<int>(2 * bits))));
     alignas(64) std::uint64_t quad[8];
     _mm512_store_si512(quad, quads);
     std::uint64_t words[4] = {};  // 16 codes are at most 256 bits
@@ -282,7 +296,8 @@ inline void store_bytes(std::uint8_t* p, __m512i codes) {
     if constexpr (all) _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v);
     else _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_castsi256_si128(v));
   } else if constexpr (bits == 2) {
-    const __m512i quads = _mm512_madd_epi16(_mm512_maddubs_epi16(codes, _mm512_set1_epi16(0x0401)), _mm512_set1_epi32(0x00100001));
+    const __m512i quads =
+        _mm512_madd_epi16(_mm512_maddubs_epi16(codes, _mm512_set1_epi16(0x0401)), _mm512_set1_epi32(0x00100001));
     const __m128i v = _mm512_cvtepi32_epi8(quads);
     if constexpr (all) _mm_storeu_si128(reinterpret_cast<__m128i*>(p), v);
     else _mm_storel_epi64(reinterpret_cast<__m128i*>(p), v);
@@ -290,8 +305,10 @@ inline void store_bytes(std::uint8_t* p, __m512i codes) {
     const __mmask64 mask = _mm512_test_epi8_mask(codes, codes);
     std::memcpy(p, &mask, count / 8);
   } else {  // each step brings the upper of two fields down onto the lower: 8, 16, then 32 bits apart
-    const __m512i two = _mm512_or_si512(_mm512_and_si512(codes, _mm512_set1_epi16(0xff)), _mm512_slli_epi16(_mm512_srli_epi16(codes, 8), bits));
-    const __m512i four = _mm512_or_si512(_mm512_and_si512(two, _mm512_set1_epi32(0xffff)), _mm512_slli_epi32(_mm512_srli_epi32(two, 16), 2 * bits));
+    const __m512i two = _mm512_or_si512(_mm512_and_si512(codes, _mm512_set1_epi16(0xff)),
+                                        _mm512_slli_epi16(_mm512_srli_epi16(codes, 8), bits));
+    const __m512i four = _mm512_or_si512(_mm512_and_si512(two, _mm512_set1_epi32(0xffff)),
+                                         _mm512_slli_epi32(_mm512_srli_epi32(two, 16), 2 * bits));
     const __m512i eight = _mm512_or_si512(_mm512_and_si512(four, _mm512_set1_epi64(0xffffffff)),
                                           _mm512_slli_epi64(_mm512_srli_epi64(four, 32), 4 * bits));
     alignas(64) std::uint8_t parts[64];
@@ -302,9 +319,9 @@ inline void store_bytes(std::uint8_t* p, __m512i codes) {
 
 // ------------------------------------------------------------------------------------------------- rows
 
-// Both of these take a row in runs of n <= 16 weights, each starting at a multiple of 8, and call f(k, n, how), `how` being
-// what the run is scaled or divided by. Of a group, `bulk` first takes what it likes: it is given (k, end, how) and says
-// how far it came.
+// Both of these take a row in runs of n <= 16 weights, each starting at a multiple of 8, and call f(k, n, how), `how`
+// being what the run is scaled or divided by. Of a group, `bulk` first takes what it likes: it is given (k, end, how)
+// and says how far it came.
 template <class How, class Bulk, class F>
 inline void take_group(std::size_t k, std::size_t end, const How& how, Bulk&& bulk, F&& f) {
   k = bulk(k, end, how);
@@ -363,12 +380,15 @@ inline void quantize_rows(const float* x, const Row& r, std::uint8_t* packed, co
         if constexpr (bits > 0) {
           for (; k + 64 <= end; k += 64) {
             prefetch64(x + k + r.n);
-            const __m512i c0 = shape.code(_mm512_loadu_ps(x + k), divide), c1 = shape.code(_mm512_loadu_ps(x + k + 16), divide);
-            const __m512i c2 = shape.code(_mm512_loadu_ps(x + k + 32), divide), c3 = shape.code(_mm512_loadu_ps(x + k + 48), divide);
+            const __m512i c0 = shape.code(_mm512_loadu_ps(x + k), divide),
+                          c1 = shape.code(_mm512_loadu_ps(x + k + 16), divide);
+            const __m512i c2 = shape.code(_mm512_loadu_ps(x + k + 32), divide),
+                          c3 = shape.code(_mm512_loadu_ps(x + k + 48), divide);
             store_bytes<bits, 64>(packed + k / 8 * bits, to_bytes(c0, c1, c2, c3));
           }
           for (; k + 32 <= end; k += 32) {  // groups of 32 come here
-            const __m512i c0 = shape.code(_mm512_loadu_ps(x + k), divide), c1 = shape.code(_mm512_loadu_ps(x + k + 16), divide);
+            const __m512i c0 = shape.code(_mm512_loadu_ps(x + k), divide),
+                          c1 = shape.code(_mm512_loadu_ps(x + k + 16), divide);
             store_bytes<bits, 32>(packed + k / 8 * bits, to_bytes(c0, c1, c1, c1));
           }
         }
@@ -376,7 +396,8 @@ inline void quantize_rows(const float* x, const Row& r, std::uint8_t* packed, co
       },
       [&](std::size_t k, std::size_t n, const auto& divide) {
         const __m512i code = shape.code(load_some(x + k, n), divide);
-        if (bits == 16 && n == 16) _mm256_storeu_si256(reinterpret_cast<__m256i*>(packed + 2 * k), _mm512_cvtepi32_epi16(code));
+        if (bits == 16 && n == 16)
+          _mm256_storeu_si256(reinterpret_cast<__m256i*>(packed + 2 * k), _mm512_cvtepi32_epi16(code));
         else packing.store(packed + k / 8 * packing.bits, n, code);
       });
 }
@@ -415,11 +436,13 @@ inline __m512i load16(const std::uint8_t* p, const Packing& packing) {
     const __m512i by = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     return _mm512_and_si512(_mm512_srlv_epi32(_mm512_set1_epi32(static_cast<int>(word)), by), packing.mask);
   } else {
-    return packing.unpack(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)), _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + packing.bits)));
+    return packing.unpack(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)),
+                          _mm_loadu_si128(reinterpret_cast<const __m128i*>(p + packing.bits)));
   }
 }
 
-// Sixteen floats to memory, past the cache if they are streamed. Quarters, because Eigen's memory is sure of 16 bytes only.
+// Sixteen floats to memory, past the cache if they are streamed. Quarters, because Eigen's memory is sure of 16 bytes
+// only.
 template <bool streamed>
 inline void store(float* out, __m512 v) {
   if constexpr (streamed) {
@@ -434,7 +457,8 @@ template <int width, bool streamed, class Shape>
 inline void dequantize_rows(const std::uint8_t* packed, const Row& r, float* out, const Shape& shape) {
   const Packing packing(r.levels->bits());
   const std::size_t bits = packing.bits, held = packed_bytes(r.n, r.levels->bits());
-  // Sixteen codes are read as two times 16 bytes, the second `bits` behind the first: the weights for which these lie in the row.
+  // Sixteen codes are read as two times 16 bytes, the second `bits` behind the first: the weights for which these lie
+  // in the row.
   const std::size_t whole = held < bits + 16 ? 0 : ((held - bits - 16) / (2 * bits) + 1) * 16;
   each_scaled(
       r,
@@ -442,11 +466,15 @@ inline void dequantize_rows(const std::uint8_t* packed, const Row& r, float* out
         end = end < whole ? end : whole;
         const std::uint8_t* p = packed + k / 8 * bits;
         for (; k + 64 <= end; k += 64, p += 8 * bits) {
-          const __m512 w0 = weights(shape.level(load16<width>(p, packing)), a), w1 = weights(shape.level(load16<width>(p + 2 * bits, packing)), a);
-          const __m512 w2 = weights(shape.level(load16<width>(p + 4 * bits, packing)), a), w3 = weights(shape.level(load16<width>(p + 6 * bits, packing)), a);
-          store<streamed>(out + k, w0), store<streamed>(out + k + 16, w1), store<streamed>(out + k + 32, w2), store<streamed>(out + k + 48, w3);
+          const __m512 w0 = weights(shape.level(load16<width>(p, packing)), a),
+                       w1 = weights(shape.level(load16<width>(p + 2 * bits, packing)), a);
+          const __m512 w2 = weights(shape.level(load16<width>(p + 4 * bits, packing)), a),
+                       w3 = weights(shape.level(load16<width>(p + 6 * bits, packing)), a);
+          store<streamed>(out + k, w0), store<streamed>(out + k + 16, w1), store<streamed>(out + k + 32, w2),
+              store<streamed>(out + k + 48, w3);
         }
-        for (; k + 16 <= end; k += 16, p += 2 * bits) store<streamed>(out + k, weights(shape.level(load16<width>(p, packing)), a));
+        for (; k + 16 <= end; k += 16, p += 2 * bits)
+          store<streamed>(out + k, weights(shape.level(load16<width>(p, packing)), a));
         return k;
       },
       [&](std::size_t k, std::size_t n, const Scale& a) {
@@ -479,9 +507,12 @@ inline void fake_quantize(const float* x, const Row& r, float* out) {
         [&](std::size_t k, std::size_t end, const auto& divide) {
           for (; k + 64 <= end; k += 64) {
             prefetch64(x + k + r.n);
-            const __m512 w0 = shape.nearest_weight(_mm512_loadu_ps(x + k), divide), w1 = shape.nearest_weight(_mm512_loadu_ps(x + k + 16), divide);
-            const __m512 w2 = shape.nearest_weight(_mm512_loadu_ps(x + k + 32), divide), w3 = shape.nearest_weight(_mm512_loadu_ps(x + k + 48), divide);
-            _mm512_storeu_ps(out + k, w0), _mm512_storeu_ps(out + k + 16, w1), _mm512_storeu_ps(out + k + 32, w2), _mm512_storeu_ps(out + k + 48, w3);
+            const __m512 w0 = shape.nearest_weight(_mm512_loadu_ps(x + k), divide),
+                         w1 = shape.nearest_weight(_mm512_loadu_ps(x + k + 16), divide);
+            const __m512 w2 = shape.nearest_weight(_mm512_loadu_ps(x + k + 32), divide),
+                         w3 = shape.nearest_weight(_mm512_loadu_ps(x + k + 48), divide);
+            _mm512_storeu_ps(out + k, w0), _mm512_storeu_ps(out + k + 16, w1), _mm512_storeu_ps(out + k + 32, w2),
+                _mm512_storeu_ps(out + k + 48, w3);
           }
           return k;
         },

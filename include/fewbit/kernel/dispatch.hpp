@@ -16,14 +16,14 @@
 
 namespace fewbit::kernel {
 
-inline constexpr std::array tables{
+inline constexpr std::array tables {
 #if FEWBIT_X86_64
-    &avx512::table, &avx2::table,
+  &avx512::table, &avx2::table,
 #endif
 #if FEWBIT_ARM64
-    &neon::table,
+      &neon::table,
 #endif
-    &scalar::table,
+      &scalar::table,
 };
 
 // Every table that was compiled, best first; a table may be one this processor does not support.

@@ -1,17 +1,17 @@
 #pragma once
 // NEON, which every AArch64 processor has: no fence and no question to the processor. Leans on byte tables (tbl), which
 // look levels and midpoints up four at a time and spread packed codes over lanes; on shift-inserts, which collect bits;
-// and on fused multiply-adds for exact quotients (quotient.hpp). Fast where groups are multiples of 16 weights; groups that
-// end inside eight weights run with one Affine per lane. Rule: lane by lane the operations of scalar.hpp, or ones proven
-// equal, and no product before a sum: compilers for this machine fuse the two unasked, intrinsics included.
+// and on fused multiply-adds for exact quotients (quotient.hpp). Fast where groups are multiples of 16 weights; groups
+// that end inside eight weights run with one Affine per lane. Rule: lane by lane the operations of scalar.hpp, or ones
+// proven equal, and no product before a sum: compilers for this machine fuse the two unasked, intrinsics included.
 
 #include <fewbit/config.hpp>
 #include <fewbit/kernel/quotient.hpp>
 #include <fewbit/kernel/scalar.hpp>
 
 #if FEWBIT_ARM64
-#include <array>
 #include <arm_neon.h>
+#include <array>
 #include <cstring>
 #include <limits>
 #include <type_traits>
@@ -45,7 +45,8 @@ inline Range range(const float* x, std::size_t n) {
     lo = vminq_f32(lo, a), hi = vmaxq_f32(hi, a);
     lo2 = vminq_f32(lo2, b), hi2 = vmaxq_f32(hi2, b);
   }
-  for (const std::size_t last = n - 4; k < n; k += 4) {  // the last register overlaps the one before: a range does not mind
+  for (const std::size_t last = n - 4; k < n;
+       k += 4) {  // the last register overlaps the one before: a range does not mind
     const float32x4_t a = vld1q_f32(x + (k < last ? k : last));
     lo = vminq_f32(lo, a), hi = vmaxq_f32(hi, a);
   }
@@ -70,7 +71,8 @@ struct Scale {
   explicit Scale(Affine a) : Scale(vdupq_n_f32(a.scale), vdupq_n_f32(a.zero)) {}
 };
 
-// The Affines of a row's weights, four after four, for groups that end anywhere. Lanes past the row repeat its last group.
+// The Affines of a row's weights, four after four, for groups that end anywhere. Lanes past the row repeat its last
+// group.
 struct Walk {
   const Row& row;
   const Affine* affine = row.affine;
@@ -131,12 +133,13 @@ struct Quotients {
   }
 };
 
-// w / scale by multiplication, the weight clamped: for groups that have a Quotient. The clamp takes a number over a NaN:
-// whatever it is given, the code fits its bits and leaves its neighbours alone.
+// w / scale by multiplication, the weight clamped: for groups that have a Quotient. The clamp takes a number over a
+// NaN: whatever it is given, the code fits its bits and leaves its neighbours alone.
 struct Multiply : Scale {
   float32x4_t inverse, lo, hi;
   Multiply(const Quotients& q, std::size_t g)
-      : Scale(Affine{q.scale[g], q.zero[g]}), inverse(vdupq_n_f32(q.inverse[g])), lo(vdupq_n_f32(q.lo[g])), hi(vdupq_n_f32(q.hi[g])) {}
+      : Scale(Affine{q.scale[g], q.zero[g]}), inverse(vdupq_n_f32(q.inverse[g])), lo(vdupq_n_f32(q.lo[g])),
+        hi(vdupq_n_f32(q.hi[g])) {}
   float32x4_t operator()(float32x4_t w) const {
     const float32x4_t within = vminnmq_f32(vmaxnmq_f32(w, lo), hi), q0 = vmulq_f32(within, inverse);
     return vfmaq_f32(q0, vfmsq_f32(within, q0, scale), inverse);
@@ -150,7 +153,8 @@ struct Integers {
   float32x4_t first, last;
   int32x4_t first_code;
   explicit Integers(const Levels& l)
-      : first(vdupq_n_f32(l.first())), last(vdupq_n_f32(l.last())), first_code(vdupq_n_s32(static_cast<int>(l.first()))) {}
+      : first(vdupq_n_f32(l.first())), last(vdupq_n_f32(l.last())),
+        first_code(vdupq_n_s32(static_cast<int>(l.first()))) {}
 
   float32x4_t nearest(float32x4_t w, const Divide& divide) const {
     const float32x4_t q = vaddq_f32(vrndnq_f32(vaddq_f32(divide(w), divide.rest)), divide.whole);
@@ -185,7 +189,8 @@ struct Search {
   uint8x16x2_t step1;                    // midpoints 0, 2, .. 14
   explicit Search(const float* midpoints) {
     const float32x4x4_t m = vld4q_f32(midpoints);  // lane j of register i is midpoint 4 j + i
-    step8 = vdupq_laneq_f32(m.val[3], 1), step4 = vdupq_laneq_f32(m.val[3], 0), step4_high = vdupq_laneq_f32(m.val[3], 2);
+    step8 = vdupq_laneq_f32(m.val[3], 1), step4 = vdupq_laneq_f32(m.val[3], 0),
+    step4_high = vdupq_laneq_f32(m.val[3], 2);
     step2 = vreinterpretq_u8_f32(m.val[1]);
     step1.val[0] = vreinterpretq_u8_f32(vzip1q_f32(m.val[0], m.val[2]));
     step1.val[1] = vreinterpretq_u8_f32(vzip2q_f32(m.val[0], m.val[2]));
@@ -216,10 +221,16 @@ struct Table16 {
         planes(vld4q_u8(reinterpret_cast<const std::uint8_t*>(l.data()))) {}
 
   uint8x16_t nearest(float32x4_t w, const Divide& divide) const { return search(vaddq_f32(divide(w), divide.zero)); }
-  uint32x4_t code(float32x4_t w, const Divide& divide) const { return vshrq_n_u32(vreinterpretq_u32_u8(nearest(w, divide)), 24); }
-  float32x4_t level(uint8x16_t code_in_bytes) const { return vreinterpretq_f32_u8(vqtbl4q_u8(levels, bytes_of(code_in_bytes))); }
+  uint32x4_t code(float32x4_t w, const Divide& divide) const {
+    return vshrq_n_u32(vreinterpretq_u32_u8(nearest(w, divide)), 24);
+  }
+  float32x4_t level(uint8x16_t code_in_bytes) const {
+    return vreinterpretq_f32_u8(vqtbl4q_u8(levels, bytes_of(code_in_bytes)));
+  }
   float32x4_t level(uint32x4_t code) const { return level(vreinterpretq_u8_u32(vmulq_n_u32(code, 0x01010101))); }
-  float32x4_t nearest_weight(float32x4_t w, const Divide& divide) const { return weights(level(nearest(w, divide)), divide); }
+  float32x4_t nearest_weight(float32x4_t w, const Divide& divide) const {
+    return weights(level(nearest(w, divide)), divide);
+  }
 };
 
 // 17 to 256 levels: every 16th midpoint is searched in registers, the 16 behind the place found are counted in memory.
@@ -233,8 +244,10 @@ struct Table256 {
     const float32x4_t u = vaddq_f32(divide(w), divide.zero);
     const uint32x4_t from = vshlq_n_u32(vshrq_n_u32(vreinterpretq_u32_u8(every_16th(u)), 24), 4);
     // Sums of compares are counts, negated.
-    const uint32x4_t a = vpaddq_u32(below(vdupq_laneq_f32(u, 0), vgetq_lane_u32(from, 0)), below(vdupq_laneq_f32(u, 1), vgetq_lane_u32(from, 1)));
-    const uint32x4_t b = vpaddq_u32(below(vdupq_laneq_f32(u, 2), vgetq_lane_u32(from, 2)), below(vdupq_laneq_f32(u, 3), vgetq_lane_u32(from, 3)));
+    const uint32x4_t a = vpaddq_u32(below(vdupq_laneq_f32(u, 0), vgetq_lane_u32(from, 0)),
+                                    below(vdupq_laneq_f32(u, 1), vgetq_lane_u32(from, 1)));
+    const uint32x4_t b = vpaddq_u32(below(vdupq_laneq_f32(u, 2), vgetq_lane_u32(from, 2)),
+                                    below(vdupq_laneq_f32(u, 3), vgetq_lane_u32(from, 3)));
     return vsubq_u32(from, vpaddq_u32(a, b));
   }
   float32x4_t level(uint32x4_t code) const {
@@ -243,7 +256,9 @@ struct Table256 {
     v = vld1q_lane_f32(levels + vgetq_lane_u32(code, 2), v, 2);
     return vld1q_lane_f32(levels + vgetq_lane_u32(code, 3), v, 3);
   }
-  float32x4_t nearest_weight(float32x4_t w, const Divide& divide) const { return weights(level(code(w, divide)), divide); }
+  float32x4_t nearest_weight(float32x4_t w, const Divide& divide) const {
+    return weights(level(code(w, divide)), divide);
+  }
 
  private:
   static std::array<float, 16> sixteenth(const Levels& l) {
@@ -283,8 +298,8 @@ inline float32x4x4_t levels_of(const Table16& shape, uint8x16_t codes) {
 }
 
 // ----------------------------------------------------------------------------------------- packing, any width
-// Eight codes fill exactly `bits` bytes, so eight codes always start and end on a byte. `left` is how many bytes of the row
-// there are from p on: where it is 16 or more, whole registers are read and written.
+// Eight codes fill exactly `bits` bytes, so eight codes always start and end on a byte. `left` is how many bytes of the
+// row there are from p on: where it is 16 or more, whole registers are read and written.
 
 struct Packing {
   unsigned bits;
@@ -296,7 +311,8 @@ struct Packing {
     std::int32_t by[8];
     for (unsigned j = 0; j < 8; ++j) {
       by[j] = -static_cast<std::int32_t>(j * bits % 8);
-      for (unsigned i = 0; i < 4; ++i) at[4 * j + i] = static_cast<std::uint8_t>(j * bits / 8 + i);  // 16 and above read as 0
+      for (unsigned i = 0; i < 4; ++i)
+        at[4 * j + i] = static_cast<std::uint8_t>(j * bits / 8 + i);  // 16 and above read as 0
     }
     for (int i = 0; i < 2; ++i) bytes[i] = vld1q_u8(at + 16 * i), shifts[i] = vld1q_s32(by + 4 * i);
   }
@@ -321,8 +337,10 @@ struct Packing {
     const int width = static_cast<int>(bits);
     const uint32x4_t one = vreinterpretq_u32_u16(codes), down = vshlq_u32(one, vdupq_n_s32(width - 16));
     const uint64x2_t two = vreinterpretq_u64_u32(vbslq_u32(vdupq_n_u32((1u << bits) - 1), one, down));
-    const uint64x2_t four = vbslq_u64(vdupq_n_u64((std::uint64_t{1} << 2 * bits) - 1), two, vshlq_u64(two, vdupq_n_s64(2 * width - 32)));
-    const std::uint64_t low = vgetq_lane_u64(four, 0), high = vgetq_lane_u64(four, 1);  // 4 * bits bits each, at most 64
+    const uint64x2_t four =
+        vbslq_u64(vdupq_n_u64((std::uint64_t{1} << 2 * bits) - 1), two, vshlq_u64(two, vdupq_n_s64(2 * width - 32)));
+    const std::uint64_t low = vgetq_lane_u64(four, 0),
+                        high = vgetq_lane_u64(four, 1);  // 4 * bits bits each, at most 64
     const std::uint64_t words[2] = {low | high << 2 * bits << 2 * bits, high >> (64 - 4 * bits)};
     std::memcpy(p, words, left < 16 ? packed_bytes(n, width) : 16);
   }
@@ -358,8 +376,10 @@ inline void store16(std::uint8_t* p, uint8x16_t codes) {
     std::memcpy(p, &word, sizeof word);
   } else {  // as Packing::store does it, from 8 bits apart on
     const uint16x8_t one = vreinterpretq_u16_u8(codes);
-    const uint32x4_t two = vreinterpretq_u32_u16(vbslq_u16(vdupq_n_u16((1 << bits) - 1), one, vshrq_n_u16(one, 8 - bits)));
-    const uint64x2_t four = vreinterpretq_u64_u32(vbslq_u32(vdupq_n_u32((1 << 2 * bits) - 1), two, vshrq_n_u32(two, 16 - 2 * bits)));
+    const uint32x4_t two =
+        vreinterpretq_u32_u16(vbslq_u16(vdupq_n_u16((1 << bits) - 1), one, vshrq_n_u16(one, 8 - bits)));
+    const uint64x2_t four =
+        vreinterpretq_u64_u32(vbslq_u32(vdupq_n_u32((1 << 2 * bits) - 1), two, vshrq_n_u32(two, 16 - 2 * bits)));
     const uint64x2_t eight = vbslq_u64(vdupq_n_u64((1 << 4 * bits) - 1), four, vshrq_n_u64(four, 32 - 4 * bits));
     const std::uint64_t low = vgetq_lane_u64(eight, 0), high = vgetq_lane_u64(eight, 1);
     std::memcpy(p, &low, bits), std::memcpy(p + bits, &high, bits);
@@ -374,7 +394,8 @@ struct Places {
   std::int16_t shift_both[8]{};
   constexpr Places() {
     for (int j = 0; j < 16; ++j) {
-      byte[j] = both[2 * j] = static_cast<std::uint8_t>(j * bits / 8), both[2 * j + 1] = static_cast<std::uint8_t>(byte[j] + 1);
+      byte[j] = both[2 * j] = static_cast<std::uint8_t>(j * bits / 8),
+      both[2 * j + 1] = static_cast<std::uint8_t>(byte[j] + 1);
       shift[j] = static_cast<std::int8_t>(-(j * bits % 8)), shift_both[j % 8] = shift[j];
     }
   }
@@ -382,7 +403,8 @@ struct Places {
 template <int bits>
 inline constexpr Places<bits> places;
 
-// How much load16 reads, of which 16 codes fill 2 * bits bytes: those that may lie across two bytes are read with what follows.
+// How much load16 reads, of which 16 codes fill 2 * bits bytes: those that may lie across two bytes are read with what
+// follows.
 template <int bits>
 inline constexpr std::size_t load16_reads = 8 % bits == 0 ? 2 * bits : 16;
 
@@ -408,9 +430,9 @@ inline uint8x16_t load16(const std::uint8_t* p) {
 
 // ------------------------------------------------------------------------------------------------- rows
 
-// Both of these take a row in runs of n <= 8 weights, each starting at a multiple of 8, and call f(k, n, how, how4), `how`
-// being what the first four are scaled or divided by, and how4 the others. Of a group, `bulk` first takes what it likes:
-// it is given (k, end, how) and says how far it came.
+// Both of these take a row in runs of n <= 8 weights, each starting at a multiple of 8, and call f(k, n, how, how4),
+// `how` being what the first four are scaled or divided by, and how4 the others. Of a group, `bulk` first takes what it
+// likes: it is given (k, end, how) and says how far it came.
 template <class How, class Bulk, class F>
 inline void take_group(std::size_t k, std::size_t end, const How& how, Bulk&& bulk, F&& f) {
   for (k = bulk(k, end, how); k < end; k += 8) f(k, end - k < 8 ? end - k : std::size_t{8}, how, how);
@@ -464,12 +486,14 @@ inline void quantize_rows(const float* x, const Row& r, std::uint8_t* packed, co
         if constexpr (bits == 16) {
           for (; k + 8 <= end; k += 8) {
             const uint32x4_t c0 = shape.code(vld1q_f32(x + k), divide), c1 = shape.code(vld1q_f32(x + k + 4), divide);
-            vst1q_u8(packed + 2 * k, vreinterpretq_u8_u16(vuzp1q_u16(vreinterpretq_u16_u32(c0), vreinterpretq_u16_u32(c1))));
+            vst1q_u8(packed + 2 * k,
+                     vreinterpretq_u8_u16(vuzp1q_u16(vreinterpretq_u16_u32(c0), vreinterpretq_u16_u32(c1))));
           }
         } else if constexpr (bits > 0) {
           for (; k + 16 <= end; k += 16) {
             const uint32x4_t c0 = shape.code(vld1q_f32(x + k), divide), c1 = shape.code(vld1q_f32(x + k + 4), divide);
-            const uint32x4_t c2 = shape.code(vld1q_f32(x + k + 8), divide), c3 = shape.code(vld1q_f32(x + k + 12), divide);
+            const uint32x4_t c2 = shape.code(vld1q_f32(x + k + 8), divide),
+                             c3 = shape.code(vld1q_f32(x + k + 12), divide);
             store16<bits>(packed + k / 8 * bits, to_bytes(c0, c1, c2, c3));
           }
         }
@@ -546,8 +570,10 @@ inline void fake_quantize(const float* x, const Row& r, float* out) {
         r, shape,
         [&](std::size_t k, std::size_t end, const auto& divide) {
           for (; k + 16 <= end; k += 16) {
-            const float32x4_t w0 = shape.nearest_weight(vld1q_f32(x + k), divide), w1 = shape.nearest_weight(vld1q_f32(x + k + 4), divide);
-            const float32x4_t w2 = shape.nearest_weight(vld1q_f32(x + k + 8), divide), w3 = shape.nearest_weight(vld1q_f32(x + k + 12), divide);
+            const float32x4_t w0 = shape.nearest_weight(vld1q_f32(x + k), divide),
+                              w1 = shape.nearest_weight(vld1q_f32(x + k + 4), divide);
+            const float32x4_t w2 = shape.nearest_weight(vld1q_f32(x + k + 8), divide),
+                              w3 = shape.nearest_weight(vld1q_f32(x + k + 12), divide);
             vst1q_f32(out + k, w0), vst1q_f32(out + k + 4, w1), vst1q_f32(out + k + 8, w2), vst1q_f32(out + k + 12, w3);
           }
           return k;

@@ -2,18 +2,20 @@
 // Division by a group's scale at the price of a product: the same quotient, bit for bit. Rule: only where it is
 // proven; everything else divides.
 //
-// Let r = RN(1/s), q0 = RN(w r), e = RN(w - q0 s), q = RN(q0 + e r), all to nearest even in float, the last two each one
-// fused operation. Then q == RN(w/s), unless something leaves the range of normal floats:
+// Let r = RN(1/s), q0 = RN(w r), e = RN(w - q0 s), q = RN(q0 + e r), all to nearest even in float, the last two each
+// one fused operation. Then q == RN(w/s), unless something leaves the range of normal floats:
 //
-// r is within 2^-24 of 1/s, relatively, so q0 is within 1.5 ulp of w/s. Hence e loses at most one part in 2^24, r another,
-// and q0 + e r, before it is rounded, is within 1.5 * 2 * 2^-24 ulp of w/s: q can be wrong only if the boundary between two
-// roundings lies in between. Write w and s as integers A and B of 24 bits and the boundary as N / 2^c with N odd of 25 bits
-// and c = 24 or 25. It is |A 2^c - N B| / (2 B) ulp away from the quotient, a ratio of integers whose numerator K cannot
-// be 0. So K <= 6 * 2^-24 * B < 6. For each B and each such K at most four pairs (A, N) solve A 2^c - N B = +-K, and the
-// test tries them all, with K up to 16 for good measure: 93 million divisions, none of them wrong.
+// r is within 2^-24 of 1/s, relatively, so q0 is within 1.5 ulp of w/s. Hence e loses at most one part in 2^24, r
+// another, and q0 + e r, before it is rounded, is within 1.5 * 2 * 2^-24 ulp of w/s: q can be wrong only if the
+// boundary between two roundings lies in between. Write w and s as integers A and B of 24 bits and the boundary as N /
+// 2^c with N odd of 25 bits and c = 24 or 25. It is |A 2^c - N B| / (2 B) ulp away from the quotient, a ratio of
+// integers whose numerator K cannot be 0. So K <= 6 * 2^-24 * B < 6. For each B and each such K at most four pairs (A,
+// N) solve A 2^c - N B = +-K, and the test tries them all, with K up to 16 for good measure: 93 million divisions, none
+// of them wrong.
 //
-// The exponents: with |s| within 2^+-60 and |w/s| within 2^22, nothing overflows, and e, a multiple of ulp(q0) ulp(s), is
-// exact wherever |w/s| > 2^-40; below that every integer code is the same. Tables divide: their search hides the division.
+// The exponents: with |s| within 2^+-60 and |w/s| within 2^22, nothing overflows, and e, a multiple of ulp(q0) ulp(s),
+// is exact wherever |w/s| > 2^-40; below that every integer code is the same. Tables divide: their search hides the
+// division.
 
 #include <cmath>
 
@@ -30,7 +32,8 @@ struct Quotient {
   // Whether a group's Affine allows it: an ordinary scale, and a zero-point that moves codes by whole numbers.
   static bool exists(Affine a) {
     const float s = std::fabs(a.scale);
-    return s >= 0x1p-60f && s <= 0x1p60f && std::fabs(a.zero) <= 0x1p20f && static_cast<float>(static_cast<int>(a.zero)) == a.zero;
+    return s >= 0x1p-60f && s <= 0x1p60f && std::fabs(a.zero) <= 0x1p20f &&
+           static_cast<float>(static_cast<int>(a.zero)) == a.zero;
   }
   static Quotient of(Affine a, const Levels& l) {
     const float first = (l.first() - a.zero - beyond) * a.scale, last = (l.last() - a.zero + beyond) * a.scale;

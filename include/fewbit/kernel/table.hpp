@@ -28,7 +28,8 @@ struct Table {
   // that holds a NaN.
   void (*ranges)(const float* x, std::size_t n, std::size_t group, Range* out);
 
-  // Weights to codes; no NaN, and an infinity is the end of the range on its side. Writes packed_bytes(n, bits) bytes, padding bits zero.
+  // Weights to codes; no NaN, and an infinity is the end of the range on its side. Writes packed_bytes(n, bits) bytes,
+  // padding bits zero.
   void (*quantize)(const float* x, const Row&, std::uint8_t* packed);
 
   // Codes to weights.

@@ -20,7 +20,10 @@ class DequantizedRows {
       q_.params().read(static_cast<std::size_t>(down) * affines_.size(), affines_.size(), affines_.data());
       down_ = down;
     }
-    table_.dequantize(q_.codes(i), {static_cast<std::size_t>(q_.cols()), static_cast<std::size_t>(q_.block_cols()), affines_.data(), &q_.levels(), streamed_}, out);
+    table_.dequantize(q_.codes(i),
+                      {static_cast<std::size_t>(q_.cols()), static_cast<std::size_t>(q_.block_cols()), affines_.data(),
+                       &q_.levels(), streamed_},
+                      out);
   }
 
  private:
@@ -36,7 +39,8 @@ class DequantizedRows {
 template <class Derived>
 void dequantize_into(const QuantizedMatrix& q, Eigen::DenseBase<Derived>& out) {
   if (out.rows() != q.rows() || out.cols() != q.cols())
-    fail_argument("dequantize_into: the output is ", out.rows(), " x ", out.cols(), ", the matrix ", q.rows(), " x ", q.cols(), "; resize it first");
+    fail_argument("dequantize_into: the output is ", out.rows(), " x ", out.cols(), ", the matrix ", q.rows(), " x ",
+                  q.cols(), "; resize it first");
   const MutableRows<Derived> rows(out);
   // What will not be in the cache when it is read is written past it: a fifth to a third faster from 32 MiB on, and
   // ruinous well below.
@@ -61,7 +65,8 @@ Matrix dequantize(const QuantizedMatrix& q) {
   };
   if (!holds(q.rows(), Matrix::RowsAtCompileTime, Matrix::MaxRowsAtCompileTime) ||
       !holds(q.cols(), Matrix::ColsAtCompileTime, Matrix::MaxColsAtCompileTime))
-    fail_argument("dequantize: the matrix is ", q.rows(), " x ", q.cols(), ", which the type asked for cannot hold; use Eigen::MatrixXf");
+    fail_argument("dequantize: the matrix is ", q.rows(), " x ", q.cols(),
+                  ", which the type asked for cannot hold; use Eigen::MatrixXf");
   Matrix w(q.rows(), q.cols());
   dequantize_into(q, w);
   return w;

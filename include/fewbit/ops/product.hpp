@@ -10,8 +10,10 @@ inline namespace FEWBIT_ABI {
 // y[out] for a vector x[in], Y[out, n] for a matrix X[in, n]; any Eigen expression of real numbers, taken as floats.
 // Throws std::invalid_argument unless x has as many rows as W has columns.
 template <class Derived>
-Eigen::Matrix<float, Eigen::Dynamic, Derived::ColsAtCompileTime> operator*(const QuantizedMatrix& w, const Eigen::MatrixBase<Derived>& x) {
-  static_assert(is_real<typename Derived::Scalar>, "fewbit: x must be of float, double, Eigen::half or Eigen::bfloat16");
+Eigen::Matrix<float, Eigen::Dynamic, Derived::ColsAtCompileTime> operator*(const QuantizedMatrix& w,
+                                                                           const Eigen::MatrixBase<Derived>& x) {
+  static_assert(is_real<typename Derived::Scalar>,
+                "fewbit: x must be of float, double, Eigen::half or Eigen::bfloat16");
   if (x.rows() != w.cols())
     fail_argument("product: W is ", w.rows(), " x ", w.cols(), " and x has ", x.rows(), " rows; it needs ", w.cols());
   constexpr int cols = Derived::ColsAtCompileTime;

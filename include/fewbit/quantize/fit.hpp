@@ -34,7 +34,8 @@ inline Range join(Range a, Range b) { return {b.lo < a.lo ? b.lo : a.lo, b.hi > 
 template <class Source>
 class CheckedRows {
  public:
-  CheckedRows(const Source& source, const Tiling& tiling, NonFinite nonfinite) : source_(source), tiling_(tiling), nonfinite_(nonfinite) {}
+  CheckedRows(const Source& source, const Tiling& tiling, NonFinite nonfinite)
+      : source_(source), tiling_(tiling), nonfinite_(nonfinite) {}
 
   // Calls f(i, row, ranges) for rows first .. last - 1, one range for each block across.
   template <class F>
@@ -72,7 +73,8 @@ class CheckedRows {
       } else if (nonfinite_ == NonFinite::strict) {
         const auto j = static_cast<Index>(from + k);
         const auto w = static_cast<double>(source_.memory().at(i, j));  // before it became a float
-        fail_domain("weight at row ", i, ", column ", j, " is ", w, std::isfinite(w) ? ", beyond the range of a float" : "",
+        fail_domain("weight at row ", i, ", column ", j, " is ", w,
+                    std::isfinite(w) ? ", beyond the range of a float" : "",
                     "; repair it, or quantize with NonFinite::saturating");
       }
     }
@@ -124,10 +126,13 @@ class BlockFitter {
   }
   [[noreturn]] void reject(Affine a, Index i, Index j) const {
     if (std::isfinite(a.scale) && a.scale != 0 && std::isfinite(a.zero))
-      fail_domain("scale ", a.scale, " of the block at row ", i, ", column ", j, " does not fit ", name(grid_.scale_type()), ", which ends at ",
-                  grid_.scale_type() == ScaleType::f16 ? "65504; store scales as bf16 or f32" : "3.39e38; store scales as f32");
-    fail_domain("scale ", a.scale, " and zero-point ", a.zero, " of the block at row ", i, ", column ", j, " cannot be stored as ",
-                name(grid_.scale_type()), "; scales must be finite and not 0, zero-points finite");
+      fail_domain(
+          "scale ", a.scale, " of the block at row ", i, ", column ", j, " does not fit ", name(grid_.scale_type()),
+          ", which ends at ",
+          grid_.scale_type() == ScaleType::f16 ? "65504; store scales as bf16 or f32" : "3.39e38; store scales as f32");
+    fail_domain("scale ", a.scale, " and zero-point ", a.zero, " of the block at row ", i, ", column ", j,
+                " cannot be stored as ", name(grid_.scale_type()),
+                "; scales must be finite and not 0, zero-points finite");
   }
 
   Stored<G> grid_;
@@ -148,7 +153,8 @@ struct Coding {
   }
 };
 
-// Rows that a thread takes at a time: whole panels, and some 64 KiB at least, for less is done before a thread has woken.
+// Rows that a thread takes at a time: whole panels, and some 64 KiB at least, for less is done before a thread has
+// woken.
 template <class Source>
 Index row_grain(const Source& source, Index cols) {
   const Index panel = source.memory().panel();
@@ -166,14 +172,15 @@ void apply_rows(const Source& source, const Coding& coding, const QuantizeOption
   });
 }
 
-// Fits every block of the source's rows, sets affines[b] for each, and calls apply as apply_rows does. A block inside one
-// row is fitted and applied while the row is in cache.
+// Fits every block of the source's rows, sets affines[b] for each, and calls apply as apply_rows does. A block inside
+// one row is fitted and applied while the row is in cache.
 template <class Source, Grid G, Estimator<G> E, class Apply>
-void fit_rows(const Source& source, const Tiling& tiling, const Levels& levels, const G& grid, ScaleType scale, const E& estimate,
-              const QuantizeOptions& options, std::span<Affine> affines, Apply&& apply) {
+void fit_rows(const Source& source, const Tiling& tiling, const Levels& levels, const G& grid, ScaleType scale,
+              const E& estimate, const QuantizeOptions& options, std::span<Affine> affines, Apply&& apply) {
   const CheckedRows<Source> checked(source, tiling, options.nonfinite);
   const Coding coding{tiling, levels, affines};
-  const Index across = tiling.blocks_across(), height = tiling.block_rows, width = tiling.block_cols, cols = tiling.cols;
+  const Index across = tiling.blocks_across(), height = tiling.block_rows, width = tiling.block_cols,
+              cols = tiling.cols;
   const Index grain = row_grain(source, cols);
   kernel::active();  // may throw: do it on this thread
 
@@ -183,9 +190,9 @@ void fit_rows(const Source& source, const Tiling& tiling, const Levels& levels, 
       std::vector<float> scratch;
       checked.each(first, last, [&](Index i, auto* row, const std::vector<Range>& ranges) {
         for (Index g = 0, j = 0; g < across; ++g, j += width)
-          affines[static_cast<std::size_t>(i * across + g)] = fit(i, j, ranges[static_cast<std::size_t>(g)], [&](std::vector<float>& block) {
-            block.assign(row + j, row + std::min(j + width, cols));
-          });
+          affines[static_cast<std::size_t>(i * across + g)] =
+              fit(i, j, ranges[static_cast<std::size_t>(g)],
+                  [&](std::vector<float>& block) { block.assign(row + j, row + std::min(j + width, cols)); });
         apply(i, row, checked.cleaned(row, scratch), coding.row(i));
       });
     });

@@ -16,14 +16,16 @@ inline namespace FEWBIT_ABI {
 // Throws std::domain_error for a weight that is not finite (unless options say otherwise) and for a scale that its
 // stored type cannot hold; std::invalid_argument for impossible shapes.
 template <class Derived, Grid G, Estimator<G> E = MinMax>
-QuantizedMatrix quantize(const Eigen::DenseBase<Derived>& w, const G& grid, Granularity granularity = per_tensor(), const E& estimate = {},
-                         const QuantizeOptions& options = {}) {
+QuantizedMatrix quantize(const Eigen::DenseBase<Derived>& w, const G& grid, Granularity granularity = per_tensor(),
+                         const E& estimate = {}, const QuantizeOptions& options = {}) {
   QuantizedMatrix q(w.rows(), w.cols(), grid.levels(), granularity);
   const Rows<Derived> rows(w);
   std::vector<Affine> affines(q.tiling().blocks());
   const kernel::Table& table = kernel::active();
   fit_rows(rows, q.tiling(), q.levels(), grid, granularity.scale, estimate, options, affines,
-           [&](Index i, const float*, const float* clean, const kernel::Row& coding) { table.quantize(clean, coding, q.codes(i)); });
+           [&](Index i, const float*, const float* clean, const kernel::Row& coding) {
+             table.quantize(clean, coding, q.codes(i));
+           });
   q.set_params(affines);
   return q;
 }

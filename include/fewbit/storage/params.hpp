@@ -28,9 +28,11 @@ class Params {
       const Affine a = blocks[b];
       write_scale(b, a.scale);
       if (!std::isfinite(a.scale) || a.scale == 0 || read_scale(b) != a.scale)
-        fail_argument("scale ", a.scale, " of block ", b, " cannot be stored as ", name(scale), "; round it with round_scale first");
+        fail_argument("scale ", a.scale, " of block ", b, " cannot be stored as ", name(scale),
+                      "; round it with round_scale first");
       if (a.zero == 0) continue;
-      if (!std::isfinite(a.zero)) fail_argument("zero-point ", a.zero, " of block ", b, " cannot be stored; it must be finite");
+      if (!std::isfinite(a.zero))
+        fail_argument("zero-point ", a.zero, " of block ", b, " cannot be stored; it must be finite");
       const bool is_code = a.zero > 0 && a.zero <= last_code && static_cast<float>(static_cast<int>(a.zero)) == a.zero;
       zeros_held_ = is_code && zeros_held_ != Zeros::floats ? Zeros::codes : Zeros::floats;
     }

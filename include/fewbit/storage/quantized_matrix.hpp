@@ -23,13 +23,15 @@ class QuantizedMatrix {
 
   // A matrix whose codes and params are yet to be set: algorithms and file readers start here. Throws
   // std::invalid_argument for negative extents, and for sizes beyond what can be addressed.
-  QuantizedMatrix(Index rows, Index cols, const Levels& levels, Granularity g) : tiling_(rows, cols, g), scale_(g.scale), levels_(levels) {
+  QuantizedMatrix(Index rows, Index cols, const Levels& levels, Granularity g)
+      : tiling_(rows, cols, g), scale_(g.scale), levels_(levels) {
     row_bytes_ = packed_bytes(static_cast<std::size_t>(cols), bits());
     const std::size_t bytes = static_cast<std::size_t>(rows) * row_bytes_;
     try {
       codes_.resize(bytes);
     } catch (const std::exception&) {  // std::length_error or std::bad_alloc, neither of which names the matrix
-      fail_argument("a matrix of ", rows, " x ", cols, " at ", bits(), " bits takes ", bytes, " bytes, more than there is; split it");
+      fail_argument("a matrix of ", rows, " x ", cols, " at ", bits(), " bits takes ", bytes,
+                    " bytes, more than there is; split it");
     }
   }
 
@@ -65,7 +67,9 @@ class QuantizedMatrix {
   // What is held: codes with their padding, scales and zero-points. The levels, at most 2 KiB, are the grid's.
   std::size_t bytes() const { return codes_.size() + params_.bytes(); }
   // 8 * bytes() / size(); 0 for an empty matrix.
-  double bits_per_weight() const { return size() == 0 ? 0 : 8 * static_cast<double>(bytes()) / static_cast<double>(size()); }
+  double bits_per_weight() const {
+    return size() == 0 ? 0 : 8 * static_cast<double>(bytes()) / static_cast<double>(size());
+  }
 
   // row_bytes() bytes: the codes of one row.
   const std::uint8_t* codes(Index row) const { return codes_.data() + static_cast<std::size_t>(row) * row_bytes_; }
@@ -77,7 +81,8 @@ class QuantizedMatrix {
   // One Affine for every block, row by row of blocks. Throws std::invalid_argument for a wrong number of them, and
   // for scales that the scale type does not hold.
   void set_params(std::span<const Affine> blocks) {
-    if (blocks.size() != tiling_.blocks()) fail_argument(blocks.size(), " scales for ", tiling_.blocks(), " blocks; give one for each");
+    if (blocks.size() != tiling_.blocks())
+      fail_argument(blocks.size(), " scales for ", tiling_.blocks(), " blocks; give one for each");
     params_ = Params(blocks, scale_, bits());
   }
 
