@@ -99,23 +99,24 @@ class BlockFitter {
   Affine operator()(Index i, Index j, Range r, Gather&& gather) {
     if (!(r.lo <= r.hi)) r = {0, 0};  // not one finite weight
     if constexpr (RangeEstimator<E, G>) {
-      return settled(estimate_(r, grid_), i, j);
+      return settled(estimate_(r, grid_), r, i, j);
     } else {
       block_.clear();
       gather(block_);
       if (nonfinite_ == NonFinite::saturating) std::erase_if(block_, [](float w) { return !std::isfinite(w); });
       if (block_.empty()) block_.push_back(0);
-      return settled(estimate_(std::span<const float>(block_), grid_), i, j);
+      return settled(estimate_(std::span<const float>(block_), grid_), r, i, j);
     }
   }
 
  private:
   // As it will be stored.
-  Affine settled(Affine a, Index i, Index j) const {
+  Affine settled(Affine a, Range r, Index i, Index j) const {
     const float scale = round_scale(static_cast<double>(a.scale), grid_.scale_type());
     if (!std::isfinite(scale) || scale == 0 || !std::isfinite(a.zero)) reject(a, i, j);
     const Affine stored{scale, a.zero + 0.f};  // + 0 makes -0 a 0
-    return std::fabs(scale) < 0x1p100f ? stored : finite_weights(stored);
+    // A block of one value uses one level, which decodes to it.
+    return std::fabs(scale) < 0x1p100f || r.lo == r.hi ? stored : finite_weights(stored);
   }
   // Near the end of what a float holds, rounding can put the outermost levels beyond it: the scale gives way.
   Affine finite_weights(Affine a) const {
