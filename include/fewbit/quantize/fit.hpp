@@ -12,6 +12,7 @@
 #include <fewbit/eigen/rows.hpp>
 #include <fewbit/estimate/estimate.hpp>
 #include <fewbit/kernel/dispatch.hpp>
+#include <fewbit/kernel/scalar.hpp>
 
 namespace fewbit {
 
@@ -115,14 +116,17 @@ class BlockFitter {
     const float scale = round_scale(static_cast<double>(a.scale), grid_.scale_type());
     if (!std::isfinite(scale) || scale == 0 || !std::isfinite(a.zero)) reject(a, i, j);
     const Affine stored{scale, a.zero + 0.f};  // + 0 makes -0 a 0
-    // A block of one value uses one level, which decodes to it.
-    return std::fabs(scale) < 0x1p100f || r.lo == r.hi ? stored : finite_weights(stored);
+    return std::fabs(scale) < 0x1p100f ? stored : finite_weights(stored, r);
   }
-  // Near the end of what a float holds, rounding can put the outermost levels beyond it: the scale gives way.
-  Affine finite_weights(Affine a) const {
+  // Near the end of what a float holds, rounding can put the outermost levels beyond it: the scale gives way. A block
+  // of one value uses one level only.
+  Affine finite_weights(Affine a, Range r) const {
     const Levels levels = grid_.levels();
-    const double zero = a.zero, first = levels.first(), last = levels.last();
-    const float most = largest_scale(std::fmax(std::fabs(first - zero), std::fabs(last - zero)), grid_.scale_type());
+    const bool constant = r.lo == r.hi;
+    const float used = constant ? levels[static_cast<int>(kernel::scalar::nearest(r.lo, a, levels))] : 0;
+    const double zero = a.zero, first = constant ? used : levels.first(), last = constant ? used : levels.last();
+    const double reach = std::fmax(std::fabs(first - zero), std::fabs(last - zero));
+    const float most = largest_scale(reach, grid_.scale_type());
     return {std::copysign(std::fmin(std::fabs(a.scale), most), a.scale), a.zero};
   }
   [[noreturn]] void reject(Affine a, Index i, Index j) const {
