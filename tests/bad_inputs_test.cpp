@@ -277,12 +277,16 @@ TEST_CASE("class 4: finite weights decode to finite weights, up to the largest f
       if (trial % 4 == 1) w = w.cwiseAbs();
       if (trial % 4 == 2) w(0, 3) = huge, w(0, 5) = -huge;
       if (trial % 4 == 3) w = MatrixXf::Constant(1, 9, huge), w(0, 4) = support::next_down(huge);
+      if (trial % 8 == 4) w.setConstant(trial % 16 == 4 ? huge : -0.9999f * huge);
       for (const ScaleType t : {ScaleType::f32, ScaleType::bf16}) {
-        if (support::overflows(w, c, fewbit::per_tensor(t))) continue;
-        const QuantizedMatrix q = support::quantize(w, c.grid, fewbit::per_tensor(t));
-        for (Index j = 0; j < 9; ++j)
-          tally.check(std::isfinite(q(0, j)), c.name, ", ", fewbit::name(t), ": ", w(0, j), " decodes to ", q(0, j),
-                      " by ", q.affine(0, 0).scale, ", ", q.affine(0, 0).zero);
+        try {
+          const QuantizedMatrix q = support::quantize(w, c.grid, fewbit::per_tensor(t));
+          for (Index j = 0; j < 9; ++j)
+            tally.check(std::isfinite(q(0, j)), c.name, ", ", fewbit::name(t), ": ", w(0, j), " decodes to ", q(0, j),
+                        " by ", q.affine(0, 0).scale, ", ", q.affine(0, 0).zero);
+        } catch (const std::domain_error& e) {  // a scale that bf16, which ends before the floats, cannot hold
+          tally.check(t == ScaleType::bf16 && says(std::string(e.what()), {"bf16"}), c.name, ": ", e.what());
+        }
       }
     }
   }
@@ -332,9 +336,11 @@ TEST_CASE("class 6: weights from 1e-45 to 1e-8 keep their codes, and no floor sw
 TEST_CASE("class 7: a constant block decodes exactly", "[bad-input][class-7]") {
   Tally tally;
   support::NumPy random(77);
+  std::vector<float> values{huge, -huge, 0.7f * huge, -0.6f * huge, 0.4f * huge, tiny, -3 * tiny};
+  for (int trial = 0; trial < 20; ++trial)
+    values.push_back(static_cast<float>(random.randn() * std::ldexp(1., static_cast<int>(random.below(240)) - 120)));
   for (const GridCase& c : some_grids()) {
-    for (int trial = 0; trial < 20; ++trial) {
-      const auto value = static_cast<float>(random.randn() * std::ldexp(1., static_cast<int>(random.below(240)) - 120));
+    for (const float value : values) {
       for (const Index n : {1, 2, 9}) {
         const MatrixXf w = MatrixXf::Constant(n, n, value);
         for (const Granularity g : granularities()) {
@@ -344,7 +350,7 @@ TEST_CASE("class 7: a constant block decodes exactly", "[bad-input][class-7]") {
       }
     }
   }
-  tally.require(30 * 20 * 3 * 6);
+  tally.require(30 * 27 * 3 * 6);
 }
 
 TEST_CASE("class 7: a block of one element decodes exactly", "[bad-input][class-7][class-18]") {
@@ -565,6 +571,24 @@ TEST_CASE("class 18: 1 x 1, and every number of columns to 130 by every width", 
     }
   }
   tally.require(16 * 2 * 130 * 200);
+}
+
+TEST_CASE("class 18: every small shape, and every one about a panel's edge, in both storage orders",
+          "[bad-input][class-18]") {
+  const MatrixXf whole = support::planted_matrix(133, 35, 99, 3);
+  for (Index rows = 1; rows <= 133; rows = rows == 11 ? 61 : rows == 69 ? 127 : rows + 1) {
+    for (Index cols = 1; cols <= 35; cols = cols == 19 ? 31 : cols + 1) {
+      const MatrixXf w = whole.block(133 - rows, 35 - cols, rows, cols);
+      const support::RowMajor by_row = w;
+      const QuantizedMatrix q = fewbit::quantize(w, fewbit::Symmetric(4), fewbit::per_channel());
+      INFO(rows << " x " << cols);
+      CHECK(q == fewbit::quantize(by_row, fewbit::Symmetric(4), fewbit::per_channel()));
+      const MatrixXf back = fewbit::dequantize(q);
+      CHECK((back == fewbit::dequantize<support::RowMajor>(q)));
+      CHECK((back == fewbit::fake_quantize(w, fewbit::Symmetric(4), fewbit::per_channel())));
+      CHECK(support::same_bits(back(rows - 1, cols - 1), q(rows - 1, cols - 1)));
+    }
+  }
 }
 
 TEST_CASE("class 19: a group that does not divide the columns, or is longer than they are, ends with them",

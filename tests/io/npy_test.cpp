@@ -24,6 +24,18 @@
 #include <unistd.h>
 #endif
 
+// The two compilers say it differently.
+#if defined(__SANITIZE_ADDRESS__)
+#define FEWBIT_TEST_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define FEWBIT_TEST_SANITIZED 1
+#endif
+#endif
+#ifndef FEWBIT_TEST_SANITIZED
+#define FEWBIT_TEST_SANITIZED 0
+#endif
+
 namespace {
 
 namespace fs = std::filesystem;
@@ -395,6 +407,21 @@ TEST_CASE("saving where nothing can be written is an error that names the path",
   CHECK(fs::is_directory(folder / "taken.npy" / "inside"));
   CHECK(folder.files() == 1);
 }
+
+#if defined(__linux__) && !FEWBIT_TEST_SANITIZED  // a sanitizer's own memory knows no limit
+TEST_CASE("a header that claims four gigabytes is refused without asking for them", "[npy]") {
+  const Folder folder;
+  write(folder / "a.npy", std::string("\x93NUMPY\x02\x00\xf0\xff\xff\xff", 12) + std::string(200, ' '));
+  write(folder / "b.npy", npy(dictionary("<f8", "(1000000, 1000000)"), std::string(200, ' ')));
+  rlimit old{};
+  REQUIRE(getrlimit(RLIMIT_AS, &old) == 0);
+  rlimit small = old;
+  small.rlim_cur = rlim_t{3} << 30;
+  REQUIRE(setrlimit(RLIMIT_AS, &small) == 0);
+  for (const char* name : {"a.npy", "b.npy"}) CHECK_THROWS_AS(fewbit::load_npy(folder / name), std::runtime_error);
+  setrlimit(RLIMIT_AS, &old);
+}
+#endif
 
 #if defined(__unix__) || defined(__APPLE__)
 TEST_CASE("when the disk is full the old file stays as it was, and nothing is left beside it", "[npy]") {

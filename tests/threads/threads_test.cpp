@@ -97,7 +97,9 @@ TEST_CASE("any number of threads gives the same product, to the last bit", "[thr
                                       {64, 512, 1},
                                       {300, 300, 300},
                                       {1, 4096, 64},
-                                      {700, 64, 1}}) {
+                                      {700, 64, 1},
+                                      {32, 3000, 400},
+                                      {20, 4000, 300}}) {
     const QuantizedMatrix q =
         fewbit::quantize(support::normal_matrix(rows, cols, 134), fewbit::Symmetric(4), fewbit::per_group(64));
     const MatrixXf x = support::normal_matrix(cols, n, 135);

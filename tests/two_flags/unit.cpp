@@ -42,7 +42,8 @@ std::vector<float> round_trips(const fewbit::QuantizedMatrix& q) {
   Eigen::MatrixXf sum = Eigen::MatrixXf::Zero(q.rows(), q.cols());
   for (int i = 0; i < 64; ++i) {
     const Eigen::MatrixXf w = fewbit::dequantize(q);
-    sum += fewbit::dequantize(fewbit::quantize(w.leftCols(1 + 2 * i), fewbit::nf4)).rowwise().sum().replicate(1, q.cols());
+    sum +=
+        fewbit::dequantize(fewbit::quantize(w.leftCols(1 + 2 * i), fewbit::nf4)).rowwise().sum().replicate(1, q.cols());
   }
   return plain(sum);
 }

@@ -6,13 +6,13 @@
 
 #include <fewbit/storage/quantized_matrix.hpp>
 
-#define DECLARE_UNIT(name)                                            \
-  namespace name {                                                    \
-  fewbit::QuantizedMatrix make();                                     \
-  std::vector<float> decode(const fewbit::QuantizedMatrix& q);        \
-  std::vector<float> fake(const fewbit::QuantizedMatrix& like);       \
-  std::vector<float> multiply(const fewbit::QuantizedMatrix& q);      \
-  std::vector<float> round_trips(const fewbit::QuantizedMatrix& q);   \
+#define DECLARE_UNIT(name)                                          \
+  namespace name {                                                  \
+  fewbit::QuantizedMatrix make();                                   \
+  std::vector<float> decode(const fewbit::QuantizedMatrix& q);      \
+  std::vector<float> fake(const fewbit::QuantizedMatrix& like);     \
+  std::vector<float> multiply(const fewbit::QuantizedMatrix& q);    \
+  std::vector<float> round_trips(const fewbit::QuantizedMatrix& q); \
   }
 
 DECLARE_UNIT(first)
