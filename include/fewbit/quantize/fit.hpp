@@ -119,13 +119,15 @@ class BlockFitter {
     return std::fabs(scale) < 0x1p100f ? stored : finite_weights(stored, r);
   }
   // Near the end of what a float holds, rounding can put the outermost levels beyond it: the scale gives way. A block
-  // of one value uses one level only.
+  // of one value uses one level only, or the next if the scale had to give way; in f32 it is exact and stays so.
   Affine finite_weights(Affine a, Range r) const {
     const Levels levels = grid_.levels();
-    const bool constant = r.lo == r.hi;
-    const float used = constant ? levels[static_cast<int>(kernel::scalar::nearest(r.lo, a, levels))] : 0;
-    const double zero = a.zero, first = constant ? used : levels.first(), last = constant ? used : levels.last();
-    const double reach = std::fmax(std::fabs(first - zero), std::fabs(last - zero));
+    const double zero = a.zero, first = levels.first(), last = levels.last();
+    double reach = std::fmax(std::fabs(first - zero), std::fabs(last - zero));
+    if (r.lo == r.hi) {
+      const double used = levels[static_cast<int>(kernel::scalar::nearest(r.lo, a, levels))];
+      reach = std::fabs(used - zero) + (grid_.scale_type() == ScaleType::f32 ? 0 : 1);
+    }
     const float most = largest_scale(reach, grid_.scale_type());
     return {std::copysign(std::fmin(std::fabs(a.scale), most), a.scale), a.zero};
   }
