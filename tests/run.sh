@@ -25,7 +25,8 @@ run() { # name, ctest's options; then cmake's options from "$@"
   (cd "$folder" && ctest -j 2 --output-on-failure --no-tests=error $ctest_options)
 }
 
-basics="cmake ninja-build=ninja libeigen3-dev catch2 binutils=objdump qemu-user=qemu-x86_64"
+basics="cmake ninja-build=ninja libeigen3-dev catch2 binutils=objdump qemu-user=qemu-x86_64 \
+  g++-aarch64-linux-gnu=aarch64-linux-gnu-g++"
 with_gcc() {
   ensure_toolchain g++ $basics
   run build/tests "" -DCMAKE_CXX_COMPILER="$compiler"

@@ -1,9 +1,9 @@
 #pragma once
-// NEON, which every AArch64 processor has: no fence and no question to the processor. Leans on byte tables (tbl), which
-// look levels and midpoints up four at a time and spread packed codes over lanes; on shift-inserts, which collect bits;
-// and on fused multiply-adds for exact quotients (quotient.hpp). Fast where groups are multiples of 16 weights; groups
-// that end inside eight weights run with one Affine per lane. Rule: lane by lane the operations of scalar.hpp, or ones
-// proven equal, and no product before a sum: compilers for this machine fuse the two unasked, intrinsics included.
+// NEON, which every AArch64 processor has: no fence, and no question to the processor. Leans on byte tables (tbl) to
+// look up levels and midpoints, on shift-inserts and bit selects to put codes together, and on fused multiply-adds for
+// exact quotients (quotient.hpp). Fast where groups are multiples of 16 weights; where they end inside eight weights
+// there is one Affine per lane. Rule: lane by lane the operations of scalar.hpp, or ones proven equal, and no product
+// before a sum: compilers for this machine fuse the two unasked, also when they are intrinsics.
 
 #include <fewbit/config.hpp>
 #include <fewbit/kernel/quotient.hpp>
@@ -11,7 +11,7 @@
 
 #if FEWBIT_ARM64
 #include <arm_neon.h>
-#include <array>
+#include <bit>
 #include <cstring>
 #include <limits>
 #include <type_traits>
@@ -20,126 +20,76 @@ namespace fewbit::kernel::neon {
 
 inline bool supported() { return true; }
 
+// vreinterpretq, short enough to be read past.
+inline uint8x16_t u8(auto v) { return std::bit_cast<uint8x16_t>(v); }
+inline uint16x8_t u16(auto v) { return std::bit_cast<uint16x8_t>(v); }
+inline uint32x4_t u32(auto v) { return std::bit_cast<uint32x4_t>(v); }
+inline uint64x2_t u64(auto v) { return std::bit_cast<uint64x2_t>(v); }
+inline int32x4_t s32(auto v) { return std::bit_cast<int32x4_t>(v); }
+inline float32x4_t f32(auto v) { return std::bit_cast<float32x4_t>(v); }
+
 // The first n <= 8 of eight weights; the others are 0.
 inline float32x4x2_t load_some(const float* x, std::size_t n) {
-  if (n == 8) return {{vld1q_f32(x), vld1q_f32(x + 4)}};
   float room[8] = {};
-  std::memcpy(room, x, n * sizeof *x);
-  return {{vld1q_f32(room), vld1q_f32(room + 4)}};
+  if (n < 8) std::memcpy(room, x, n * sizeof *x), x = room;
+  return vld1q_f32_x2(x);
 }
-inline void store_some(float* out, std::size_t n, float32x4_t a, float32x4_t b) {
+inline void store_some(float* out, std::size_t n, float32x4x2_t v) {
+  if (n == 8) return vst1q_f32_x2(out, v);
   float room[8];
-  float* to = n == 8 ? out : room;
-  vst1q_f32(to, a), vst1q_f32(to + 4, b);
-  if (n < 8) std::memcpy(out, room, n * sizeof *out);
+  vst1q_f32_x2(room, v);
+  std::memcpy(out, room, n * sizeof *out);
 }
 
 // ------------------------------------------------------------------------------------------------ ranges
 
-// n >= 4. vminq and vmaxq hand a NaN on, which is what a range wants; vminnmq and vmaxnmq would pass over it.
+// n >= 8. vminq and vmaxq hand a NaN on, which is what a range wants; vminnmq and vmaxnmq would pass over it.
 inline Range range(const float* x, std::size_t n) {
-  float32x4_t lo = vld1q_f32(x), hi = lo, lo2 = lo, hi2 = lo;
-  std::size_t k = 4;
-  for (; k + 8 <= n; k += 8) {
-    const float32x4_t a = vld1q_f32(x + k), b = vld1q_f32(x + k + 4);
-    lo = vminq_f32(lo, a), hi = vmaxq_f32(hi, a);
-    lo2 = vminq_f32(lo2, b), hi2 = vmaxq_f32(hi2, b);
+  float32x4x2_t lo = vld1q_f32_x2(x), hi = lo;
+  for (std::size_t k = 8; k < n; k += 8) {  // the last eight overlap those before them: a range does not mind
+    const float32x4x2_t v = vld1q_f32_x2(x + (n - k < 8 ? n - 8 : k));
+    lo = {{vminq_f32(lo.val[0], v.val[0]), vminq_f32(lo.val[1], v.val[1])}};
+    hi = {{vmaxq_f32(hi.val[0], v.val[0]), vmaxq_f32(hi.val[1], v.val[1])}};
   }
-  for (const std::size_t last = n - 4; k < n;
-       k += 4) {  // the last register overlaps the one before: a range does not mind
-    const float32x4_t a = vld1q_f32(x + (k < last ? k : last));
-    lo = vminq_f32(lo, a), hi = vmaxq_f32(hi, a);
-  }
-  const float least = vminvq_f32(vminq_f32(lo, lo2)), most = vmaxvq_f32(vmaxq_f32(hi, hi2));
-  if (least == least) return {least + 0.f, most + 0.f};
-  return {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::quiet_NaN()};
+  const float least = vminvq_f32(vminq_f32(lo.val[0], lo.val[1])), most = vmaxvq_f32(vmaxq_f32(hi.val[0], hi.val[1]));
+  constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+  return least == least ? Range{least + 0.f, most + 0.f} : Range{nan, nan};
 }
 
 inline void ranges(const float* x, std::size_t n, std::size_t group, Range* out) {
   for (std::size_t k = 0, end = 0; k < n; k = end, ++out) {
     end = n - k > group ? k + group : n;
-    if (end - k >= 4) *out = range(x + k, end - k);
+    if (end - k >= 8) *out = range(x + k, end - k);
     else scalar::ranges(x + k, end - k, end - k, out);
   }
 }
 
 // ------------------------------------------------------------------------ how four weights are scaled, and divided
 
-struct Scale {
-  float32x4_t scale, zero;
-  Scale(float32x4_t s, float32x4_t z) : scale(s), zero(z) {}
-  explicit Scale(Affine a) : Scale(vdupq_n_f32(a.scale), vdupq_n_f32(a.zero)) {}
-};
-
-// The Affines of a row's weights, four after four, for groups that end anywhere. Lanes past the row repeat its last
-// group.
-struct Walk {
-  const Row& row;
-  const Affine* affine = row.affine;
-  std::size_t k = 0, left = row.group;
-
-  explicit Walk(const Row& r) : row(r) {}
-  Scale next() {
-    float scale[4], zero[4];
-    for (int j = 0; j < 4; ++j, ++k, --left) {
-      if (left == 0) left = row.group, affine += k < row.n;
-      scale[j] = affine->scale, zero[j] = affine->zero;
-    }
-    return {vld1q_f32(scale), vld1q_f32(zero)};
-  }
-};
-
-inline float32x4_t flip(float32x4_t x, uint32x4_t sign) {
-  return vreinterpretq_f32_u32(veorq_u32(vreinterpretq_u32_f32(x), sign));
-}
-inline uint32x4_t sign_of(float32x4_t x) { return vandq_u32(vreinterpretq_u32_f32(x), vdupq_n_u32(0x80000000)); }
-
-// scale * (level - zero), as |scale| times a difference that takes scale's sign before it is formed: equal
+// scale * (level - zero) is taken as |scale| times a difference that gets scale's sign before it is formed: equal
 // operands then give +0 under a negative scale too.
-inline float32x4_t weights(float32x4_t level, const Scale& a) {
-  const uint32x4_t sign = sign_of(a.scale);
-  return vmulq_f32(vabsq_f32(a.scale), vsubq_f32(flip(level, sign), flip(a.zero, sign)));
+inline float32x4_t times_sign_of(float32x4_t scale, float32x4_t x) {
+  return f32(veorq_u32(u32(x), vandq_u32(u32(scale), vdupq_n_u32(0x80000000))));
 }
 
-// w / scale by division: for any Affine.
-struct Divide : Scale {
-  float32x4_t whole, rest;  // zero == whole + rest
-  explicit Divide(const Scale& a) : Scale(a), whole(vrndnq_f32(a.zero)), rest(vsubq_f32(a.zero, whole)) {}
+// Divides by scale, and decodes: for any Affine.
+struct Divide {
+  float32x4_t scale, zero, whole, rest;  // zero == whole + rest
+  Divide(float32x4_t s, float32x4_t z) : scale(s), zero(z), whole(vrndnq_f32(z)), rest(vsubq_f32(z, whole)) {}
+  explicit Divide(Affine a) : Divide(vdupq_n_f32(a.scale), vdupq_n_f32(a.zero)) {}
   float32x4_t operator()(float32x4_t w) const { return vdivq_f32(w, scale); }
-};
-
-// Quotients of four groups at once: one division serves them all.
-struct Quotients {
-  float scale[4], zero[4], inverse[4], lo[4], hi[4];
-  std::uint32_t exist[4];
-
-  void prepare(const Affine* a, std::size_t n, const Levels& l) {
-    Affine some[4];
-    if (n < 4) {
-      for (std::size_t g = 0; g < n; ++g) some[g] = a[g];
-      a = some;
-    }
-    const float32x4x2_t both = vld2q_f32(&a->scale);
-    const float32x4_t s = both.val[0], z = both.val[1];
-    // Quotient::exists and Quotient::of, lane by lane.
-    const uint32x4_t ordinary = vandq_u32(vcageq_f32(s, vdupq_n_f32(0x1p-60f)), vcaleq_f32(s, vdupq_n_f32(0x1p60f)));
-    const uint32x4_t whole = vandq_u32(vcaleq_f32(z, vdupq_n_f32(0x1p20f)), vceqq_f32(vrndnq_f32(z), z));
-    vst1q_u32(exist, vandq_u32(ordinary, whole));
-    const float32x4_t beyond = vdupq_n_f32(Quotient::beyond);
-    const float32x4_t first = vmulq_f32(vsubq_f32(vsubq_f32(vdupq_n_f32(l.first()), z), beyond), s);
-    const float32x4_t last = vmulq_f32(vaddq_f32(vsubq_f32(vdupq_n_f32(l.last()), z), beyond), s);
-    vst1q_f32(scale, s), vst1q_f32(zero, z), vst1q_f32(inverse, vdivq_f32(vdupq_n_f32(1), s));
-    vst1q_f32(lo, vminq_f32(first, last)), vst1q_f32(hi, vmaxq_f32(first, last));
+  float32x4_t weight(float32x4_t level) const {
+    return vmulq_f32(vabsq_f32(scale), vsubq_f32(times_sign_of(scale, level), times_sign_of(scale, zero)));
   }
 };
 
-// w / scale by multiplication, the weight clamped: for groups that have a Quotient. The clamp takes a number over a
-// NaN: whatever it is given, the code fits its bits and leaves its neighbours alone.
-struct Multiply : Scale {
-  float32x4_t inverse, lo, hi;
-  Multiply(const Quotients& q, std::size_t g)
-      : Scale(Affine{q.scale[g], q.zero[g]}), inverse(vdupq_n_f32(q.inverse[g])), lo(vdupq_n_f32(q.lo[g])),
-        hi(vdupq_n_f32(q.hi[g])) {}
+// w / scale by multiplication, the weight clamped: for groups that have a Quotient. Clamps here take a number over a
+// NaN: even a weight that the contract rules out gets a code that fits its bits, and leaves its neighbours' alone.
+struct Multiply {
+  float32x4_t scale, zero, inverse, lo, hi;
+  Multiply(Affine a, Quotient q)
+      : scale(vdupq_n_f32(a.scale)), zero(vdupq_n_f32(a.zero)), inverse(vdupq_n_f32(q.inverse)), lo(vdupq_n_f32(q.lo)),
+        hi(vdupq_n_f32(q.hi)) {}
   float32x4_t operator()(float32x4_t w) const {
     const float32x4_t within = vminnmq_f32(vmaxnmq_f32(w, lo), hi), q0 = vmulq_f32(within, inverse);
     return vfmaq_f32(q0, vfmsq_f32(within, q0, scale), inverse);
@@ -147,108 +97,99 @@ struct Multiply : Scale {
 };
 
 // ------------------------------------------------------------------------------------- levels: three shapes
-// Each turns weights into codes and codes into levels, four at a time.
+// Each turns weights into codes and codes into levels, four at a time. last_width: see with_width.
 
 struct Integers {
+  static constexpr int last_width = 0;
   float32x4_t first, last;
   int32x4_t first_code;
   explicit Integers(const Levels& l)
-      : first(vdupq_n_f32(l.first())), last(vdupq_n_f32(l.last())),
-        first_code(vdupq_n_s32(static_cast<int>(l.first()))) {}
-
+      : first(vdupq_n_f32(l.first())), last(vdupq_n_f32(l.last())), first_code(vcvtnq_s32_f32(first)) {}
   float32x4_t nearest(float32x4_t w, const Divide& divide) const {
     const float32x4_t q = vaddq_f32(vrndnq_f32(vaddq_f32(divide(w), divide.rest)), divide.whole);
     return vminnmq_f32(vmaxnmq_f32(q, first), last);
   }
-  uint32x4_t code(float32x4_t w, const Divide& divide) const {
-    return vreinterpretq_u32_s32(vsubq_s32(vcvtnq_s32_f32(nearest(w, divide)), first_code));
+  [[gnu::always_inline]] uint32x4_t code(float32x4_t w, const Divide& divide) const {
+    return u32(vsubq_s32(vcvtnq_s32_f32(nearest(w, divide)), first_code));
   }
-  float32x4_t level(uint32x4_t code) const { return vcvtq_f32_s32(vaddq_s32(vreinterpretq_s32_u32(code), first_code)); }
-  float32x4_t nearest_weight(float32x4_t w, const Divide& divide) const { return weights(nearest(w, divide), divide); }
+  float32x4_t level(uint32x4_t code) const { return vcvtq_f32_s32(vaddq_s32(s32(code), first_code)); }
+  float32x4_t nearest_weight(float32x4_t w, const Divide& divide) const { return divide.weight(nearest(w, divide)); }
 
   // The same with a whole zero-point and a clamped quotient: level - zero is the rounded quotient itself.
-  uint32x4_t code(float32x4_t w, const Multiply& divide) const {
+  [[gnu::always_inline]] uint32x4_t code(float32x4_t w, const Multiply& divide) const {
     const int32x4_t zero_code = vsubq_s32(vcvtnq_s32_f32(divide.zero), first_code);
-    return vreinterpretq_u32_s32(vaddq_s32(vcvtnq_s32_f32(divide(w)), zero_code));
+    return u32(vaddq_s32(vcvtnq_s32_f32(divide(w)), zero_code));
   }
   float32x4_t nearest_weight(float32x4_t w, const Multiply& divide) const {  // + 0 turns a -0 into +0
-    const float32x4_t q = flip(vrndnq_f32(divide(w)), sign_of(divide.scale));
+    const float32x4_t q = times_sign_of(divide.scale, vrndnq_f32(divide(w)));
     return vmulq_f32(vabsq_f32(divide.scale), vaddq_f32(q, vdupq_n_f32(0)));
   }
 };
 
-// In every byte of a lane the index of an entry; out comes where in a table of floats its bytes are.
-inline uint8x16_t bytes_of(uint8x16_t entry) {
-  return vsliq_n_u8(vreinterpretq_u8_u32(vdupq_n_u32(0x03020100)), entry, 2);
-}
+// Where the bytes of a float stand in a table of floats. An index is given, and held below, in every byte of its lane.
+inline uint8x16_t bytes_of(uint8x16_t index) { return vsliq_n_u8(u8(vdupq_n_u32(0x03020100)), index, 2); }
 
 // How many of 15 ascending midpoints lie below u, by binary search in registers.
 struct Search {
   float32x4_t step8, step4, step4_high;  // midpoint 7; 3; 11
   uint8x16_t step2;                      // midpoints 1, 5, 9, 13
   uint8x16x2_t step1;                    // midpoints 0, 2, .. 14
-  explicit Search(const float* midpoints) {
-    const float32x4x4_t m = vld4q_f32(midpoints);  // lane j of register i is midpoint 4 j + i
-    step8 = vdupq_laneq_f32(m.val[3], 1), step4 = vdupq_laneq_f32(m.val[3], 0),
-    step4_high = vdupq_laneq_f32(m.val[3], 2);
-    step2 = vreinterpretq_u8_f32(m.val[1]);
-    step1.val[0] = vreinterpretq_u8_f32(vzip1q_f32(m.val[0], m.val[2]));
-    step1.val[1] = vreinterpretq_u8_f32(vzip2q_f32(m.val[0], m.val[2]));
+  // Of 16 * every - 1 midpoints and an infinite one, those at every - 1, 2 * every - 1, ..
+  Search(const float* midpoints, std::size_t every) {
+    float some[16];
+    for (std::size_t i = 0; i < 16; ++i) some[i] = midpoints[(i + 1) * every - 1];
+    const float32x4x4_t m = vld4q_f32(some);  // lane j of register i is midpoint 4 j + i
+    step4 = vdupq_laneq_f32(m.val[3], 0), step8 = vdupq_laneq_f32(m.val[3], 1);
+    step4_high = vdupq_laneq_f32(m.val[3], 2), step2 = u8(m.val[1]);
+    step1 = {{u8(vzip1q_f32(m.val[0], m.val[2])), u8(vzip2q_f32(m.val[0], m.val[2]))}};
   }
-  // The answer in every byte of its lane. A true compare is all ones: each step shifts one of them in from below.
-  uint8x16_t operator()(float32x4_t u) const {
+  [[gnu::always_inline]] uint8x16_t operator()(float32x4_t u) const {
     const uint32x4_t b8 = vcgtq_f32(u, step8), b4 = vcgtq_f32(u, vbslq_f32(b8, step4_high, step4));
-    uint8x16_t found = vsliq_n_u8(vreinterpretq_u8_u32(b4), vreinterpretq_u8_u32(b8), 1);
-    found = vandq_u8(found, vdupq_n_u8(3));
-    const uint32x4_t b2 = vcgtq_f32(u, vreinterpretq_f32_u8(vqtbl1q_u8(step2, bytes_of(found))));
-    found = push(found, b2);
-    const uint32x4_t b1 = vcgtq_f32(u, vreinterpretq_f32_u8(vqtbl2q_u8(step1, bytes_of(found))));
-    return push(found, b1);
+    // Each step shifts the bits found so far up and a compare, which is all ones or all zeros, in behind them.
+    const uint8x16_t two = vsliq_n_u8(u8(b4), vshrq_n_u8(u8(b8), 7), 1);
+    const uint32x4_t b2 = vcgtq_f32(u, f32(vqtbl1q_u8(step2, bytes_of(two))));
+    const uint8x16_t three = vsliq_n_u8(u8(b2), two, 1);
+    const uint32x4_t b1 = vcgtq_f32(u, f32(vqtbl2q_u8(step1, bytes_of(three))));
+    return vsliq_n_u8(u8(b1), three, 1);
   }
-
- private:
-  // vsliq keeps only the lowest bit of what it inserts into: the compare's.
-  static uint8x16_t push(uint8x16_t found, uint32x4_t bit) { return vsliq_n_u8(vreinterpretq_u8_u32(bit), found, 1); }
 };
 
 // Up to 16 levels: all of it lives in registers.
 struct Table16 {
+  static constexpr int last_width = 4;
   Search search;
-  uint8x16x4_t levels;  // 64 bytes
-  uint8x16x4_t planes;  // byte i of every level
-  explicit Table16(const Levels& l)
-      : search(l.midpoints()), levels(vld1q_u8_x4(reinterpret_cast<const std::uint8_t*>(l.data()))),
-        planes(vld4q_u8(reinterpret_cast<const std::uint8_t*>(l.data()))) {}
-
+  uint8x16x4_t levels, planes;  // their 64 bytes in order, and byte i of every level in planes.val[i]
+  explicit Table16(const Levels& l) : search(l.midpoints(), 1) {
+    std::uint8_t bytes[64];
+    std::memcpy(bytes, l.data(), sizeof bytes);
+    levels = vld1q_u8_x4(bytes), planes = vld4q_u8(bytes);
+  }
   uint8x16_t nearest(float32x4_t w, const Divide& divide) const { return search(vaddq_f32(divide(w), divide.zero)); }
-  uint32x4_t code(float32x4_t w, const Divide& divide) const {
-    return vshrq_n_u32(vreinterpretq_u32_u8(nearest(w, divide)), 24);
-  }
-  float32x4_t level(uint8x16_t code_in_bytes) const {
-    return vreinterpretq_f32_u8(vqtbl4q_u8(levels, bytes_of(code_in_bytes)));
-  }
-  float32x4_t level(uint32x4_t code) const { return level(vreinterpretq_u8_u32(vmulq_n_u32(code, 0x01010101))); }
-  float32x4_t nearest_weight(float32x4_t w, const Divide& divide) const {
-    return weights(level(nearest(w, divide)), divide);
-  }
+  uint32x4_t code(float32x4_t w, const Divide& divide) const { return vshrq_n_u32(u32(nearest(w, divide)), 24); }
+  float32x4_t level_at(uint8x16_t index) const { return f32(vqtbl4q_u8(levels, bytes_of(index))); }
+  float32x4_t level(uint32x4_t code) const { return level_at(u8(vmulq_n_u32(code, 0x01010101))); }
+  float32x4_t nearest_weight(float32x4_t w, const Divide& d) const { return d.weight(level_at(nearest(w, d))); }
 };
 
 // 17 to 256 levels: every 16th midpoint is searched in registers, the 16 behind the place found are counted in memory.
 // The last of these is either the next of the searched ones, which is not below, or the infinite one past all others.
 struct Table256 {
+  static constexpr int last_width = 8;
   const float *levels, *midpoints;
   Search every_16th;
-  explicit Table256(const Levels& l) : levels(l.data()), midpoints(l.midpoints()), every_16th(sixteenth(l).data()) {}
-
+  explicit Table256(const Levels& l) : levels(l.data()), midpoints(l.midpoints()), every_16th(midpoints, 16) {}
+  static uint32x4_t below(float32x4_t u, const float* m) {  // the sum of the lanes is the count, negated
+    const uint32x4_t some = vaddq_u32(vcgtq_f32(u, vld1q_f32(m)), vcgtq_f32(u, vld1q_f32(m + 4)));
+    return vaddq_u32(some, vaddq_u32(vcgtq_f32(u, vld1q_f32(m + 8)), vcgtq_f32(u, vld1q_f32(m + 12))));
+  }
   uint32x4_t code(float32x4_t w, const Divide& divide) const {
     const float32x4_t u = vaddq_f32(divide(w), divide.zero);
-    const uint32x4_t from = vshlq_n_u32(vshrq_n_u32(vreinterpretq_u32_u8(every_16th(u)), 24), 4);
-    // Sums of compares are counts, negated.
-    const uint32x4_t a = vpaddq_u32(below(vdupq_laneq_f32(u, 0), vgetq_lane_u32(from, 0)),
-                                    below(vdupq_laneq_f32(u, 1), vgetq_lane_u32(from, 1)));
-    const uint32x4_t b = vpaddq_u32(below(vdupq_laneq_f32(u, 2), vgetq_lane_u32(from, 2)),
-                                    below(vdupq_laneq_f32(u, 3), vgetq_lane_u32(from, 3)));
-    return vsubq_u32(from, vpaddq_u32(a, b));
+    const uint32x4_t from = vshlq_n_u32(vshrq_n_u32(u32(every_16th(u)), 24), 4);
+    const uint32x4_t m0 = below(vdupq_laneq_f32(u, 0), midpoints + vgetq_lane_u32(from, 0));
+    const uint32x4_t m1 = below(vdupq_laneq_f32(u, 1), midpoints + vgetq_lane_u32(from, 1));
+    const uint32x4_t m2 = below(vdupq_laneq_f32(u, 2), midpoints + vgetq_lane_u32(from, 2));
+    const uint32x4_t m3 = below(vdupq_laneq_f32(u, 3), midpoints + vgetq_lane_u32(from, 3));
+    return vsubq_u32(from, vpaddq_u32(vpaddq_u32(m0, m1), vpaddq_u32(m2, m3)));
   }
   float32x4_t level(uint32x4_t code) const {
     float32x4_t v = vld1q_dup_f32(levels + vgetq_lane_u32(code, 0));
@@ -256,332 +197,199 @@ struct Table256 {
     v = vld1q_lane_f32(levels + vgetq_lane_u32(code, 2), v, 2);
     return vld1q_lane_f32(levels + vgetq_lane_u32(code, 3), v, 3);
   }
-  float32x4_t nearest_weight(float32x4_t w, const Divide& divide) const {
-    return weights(level(code(w, divide)), divide);
-  }
-
- private:
-  static std::array<float, 16> sixteenth(const Levels& l) {
-    std::array<float, 16> m;
-    for (std::size_t i = 0; i < 16; ++i) m[i] = l.midpoints()[16 * i + 15];
-    return m;
-  }
-  uint32x4_t below(float32x4_t u, std::uint32_t from) const {
-    const float* m = midpoints + from;
-    const uint32x4_t low = vaddq_u32(vcgtq_f32(u, vld1q_f32(m)), vcgtq_f32(u, vld1q_f32(m + 4)));
-    return vaddq_u32(low, vaddq_u32(vcgtq_f32(u, vld1q_f32(m + 8)), vcgtq_f32(u, vld1q_f32(m + 12))));
-  }
+  float32x4_t nearest_weight(float32x4_t w, const Divide& d) const { return d.weight(level(code(w, d))); }
 };
 
-// Calls f with the shape these levels have.
-template <class F>
-inline void with_shape(const Levels& l, F&& f) {
-  if (l.uniform()) f(Integers(l));
-  else if (l.count() <= 16) f(Table16(l));
-  else f(Table256(l));
-}
-
 // The levels of 16 codes.
-template <class Shape>
-inline float32x4x4_t levels_of(const Shape& shape, uint8x16_t codes) {
-  const uint16x8_t low = vmovl_u8(vget_low_u8(codes)), high = vmovl_high_u8(codes);
+inline float32x4x4_t levels_of(const auto& shape, uint16x8_t low, uint16x8_t high) {
   return {{shape.level(vmovl_u16(vget_low_u16(low))), shape.level(vmovl_high_u16(low)),
            shape.level(vmovl_u16(vget_low_u16(high))), shape.level(vmovl_high_u16(high))}};
+}
+inline float32x4x4_t levels_of(const auto& shape, uint8x16_t codes) {
+  return levels_of(shape, vmovl_u8(vget_low_u8(codes)), vmovl_high_u8(codes));
 }
 inline float32x4x4_t levels_of(const Table16& shape, uint8x16_t codes) {
   const uint8x16_t b0 = vqtbl1q_u8(shape.planes.val[0], codes), b1 = vqtbl1q_u8(shape.planes.val[1], codes);
   const uint8x16_t b2 = vqtbl1q_u8(shape.planes.val[2], codes), b3 = vqtbl1q_u8(shape.planes.val[3], codes);
-  const uint16x8_t a = vreinterpretq_u16_u8(vzip1q_u8(b0, b1)), b = vreinterpretq_u16_u8(vzip2q_u8(b0, b1));
-  const uint16x8_t c = vreinterpretq_u16_u8(vzip1q_u8(b2, b3)), d = vreinterpretq_u16_u8(vzip2q_u8(b2, b3));
-  return {{vreinterpretq_f32_u16(vzip1q_u16(a, c)), vreinterpretq_f32_u16(vzip2q_u16(a, c)),
-           vreinterpretq_f32_u16(vzip1q_u16(b, d)), vreinterpretq_f32_u16(vzip2q_u16(b, d))}};
+  const uint16x8_t a = u16(vzip1q_u8(b0, b1)), b = u16(vzip2q_u8(b0, b1));
+  const uint16x8_t c = u16(vzip1q_u8(b2, b3)), d = u16(vzip2q_u8(b2, b3));
+  return {{f32(vzip1q_u16(a, c)), f32(vzip2q_u16(a, c)), f32(vzip1q_u16(b, d)), f32(vzip2q_u16(b, d))}};
 }
 
-// ----------------------------------------------------------------------------------------- packing, any width
+// ----------------------------------------------------------------------------------------- packing
 // Eight codes fill exactly `bits` bytes, so eight codes always start and end on a byte. `left` is how many bytes of the
 // row there are from p on: where it is 16 or more, whole registers are read and written.
 
-struct Packing {
-  unsigned bits;
-  uint8x16_t bytes[2];  // to take apart: for each of eight lanes, the four bytes its code lies in,
-  int32x4_t shifts[2];  // and where in them
-
-  explicit Packing(int width) : bits(static_cast<unsigned>(width)) {
-    std::uint8_t at[32];
-    std::int32_t by[8];
-    for (unsigned j = 0; j < 8; ++j) {
-      by[j] = -static_cast<std::int32_t>(j * bits % 8);
-      for (unsigned i = 0; i < 4; ++i)
-        at[4 * j + i] = static_cast<std::uint8_t>(j * bits / 8 + i);  // 16 and above read as 0
-    }
-    for (int i = 0; i < 2; ++i) bytes[i] = vld1q_u8(at + 16 * i), shifts[i] = vld1q_s32(by + 4 * i);
-  }
-
-  uint32x4x2_t load(const std::uint8_t* p, std::size_t left) const {
-    std::uint8_t room[16] = {};
-    if (left < 16) std::memcpy(room, p, left), p = room;
-    const uint8x16_t v = vld1q_u8(p);
-    const uint32x4_t mask = vdupq_n_u32((1u << bits) - 1);
-    return {{vandq_u32(vshlq_u32(vreinterpretq_u32_u8(vqtbl1q_u8(v, bytes[0])), shifts[0]), mask),
-             vandq_u32(vshlq_u32(vreinterpretq_u32_u8(vqtbl1q_u8(v, bytes[1])), shifts[1]), mask)}};
-  }
-
-  // n <= 8 codes, and zero bits behind them.
-  void store(std::uint8_t* p, std::size_t n, std::size_t left, uint32x4_t a, uint32x4_t b) const {
-    uint16x8_t codes = vuzp1q_u16(vreinterpretq_u16_u32(a), vreinterpretq_u16_u32(b));
-    if (n < 8) {
-      const uint16x8_t lane = {0, 1, 2, 3, 4, 5, 6, 7};
-      codes = vandq_u16(codes, vcltq_u16(lane, vdupq_n_u16(static_cast<std::uint16_t>(n))));
-    }
-    // Each step brings the upper of two fields down onto the lower: 16, then 32 bits apart.
-    const int width = static_cast<int>(bits);
-    const uint32x4_t one = vreinterpretq_u32_u16(codes), down = vshlq_u32(one, vdupq_n_s32(width - 16));
-    const uint64x2_t two = vreinterpretq_u64_u32(vbslq_u32(vdupq_n_u32((1u << bits) - 1), one, down));
-    const uint64x2_t four =
-        vbslq_u64(vdupq_n_u64((std::uint64_t{1} << 2 * bits) - 1), two, vshlq_u64(two, vdupq_n_s64(2 * width - 32)));
-    const std::uint64_t low = vgetq_lane_u64(four, 0),
-                        high = vgetq_lane_u64(four, 1);  // 4 * bits bits each, at most 64
-    const std::uint64_t words[2] = {low | high << 2 * bits << 2 * bits, high >> (64 - 4 * bits)};
-    std::memcpy(p, words, left < 16 ? packed_bytes(n, width) : 16);
-  }
-};
-
-// 16 codes of up to 8 bits, a byte each and in order.
-inline uint8x16_t to_bytes(uint32x4_t a, uint32x4_t b, uint32x4_t c, uint32x4_t d) {
-  const uint16x8_t low = vuzp1q_u16(vreinterpretq_u16_u32(a), vreinterpretq_u16_u32(b));
-  const uint16x8_t high = vuzp1q_u16(vreinterpretq_u16_u32(c), vreinterpretq_u16_u32(d));
-  return vuzp1q_u8(vreinterpretq_u8_u16(low), vreinterpretq_u8_u16(high));
+inline uint8x16_t load_bytes(const std::uint8_t* p, std::size_t left) {
+  std::uint8_t room[16] = {};
+  if (left < 16) std::memcpy(room, p, left), p = room;
+  return vld1q_u8(p);
 }
 
-// 16 codes of `bits` bits, as bytes, to memory.
+// Eight codes of any width: two halves of 4 * bits bits, which are at most 64.
+inline uint32x4x2_t load8(const std::uint8_t* p, std::size_t left, int bits) {
+  const uint64x2_t v = u64(load_bytes(p, left));
+  const std::uint64_t low = vgetq_lane_u64(v, 0), high = vgetq_lane_u64(v, 1);
+  const int64x2_t down = {0, -bits}, down2 = {-2 * bits, -3 * bits};
+  const auto apart = [=](std::uint64_t half) {
+    const uint64x2_t a = vshlq_u64(vdupq_n_u64(half), down), b = vshlq_u64(vdupq_n_u64(half), down2);
+    return vandq_u32(vuzp1q_u32(u32(a), u32(b)), vdupq_n_u32((1u << bits) - 1));
+  };
+  return {{apart(low), apart(low >> 2 * bits >> 2 * bits | high << (64 - 4 * bits))}};
+}
+// n <= 8 codes, and zero bits behind them.
+inline void store8(std::uint8_t* p, std::size_t n, std::size_t left, int bits, uint32x4_t a, uint32x4_t b) {
+  std::uint32_t code[8];
+  vst1q_u32(code, a), vst1q_u32(code + 4, b);
+  std::uint64_t half[2] = {};
+  for (std::size_t j = 0; j < n; ++j) half[j / 4] |= std::uint64_t{code[j]} << static_cast<int>(j % 4) * bits;
+  const std::uint64_t words[2] = {half[0] | half[1] << 2 * bits << 2 * bits, half[1] >> (64 - 4 * bits)};
+  std::memcpy(p, words, left < 16 ? packed_bytes(n, bits) : 16);
+}
+
+// 16 codes of a width known to the compiler, 16 itself or up to 8. From bytes to packed bits and back there are three
+// steps, each of which moves the upper of two fields down onto the lower or up again: 8, 16, then 32 bits apart.
 template <int bits>
-inline void store16(std::uint8_t* p, uint8x16_t codes) {
-  if constexpr (bits == 8) {
+inline void store16(std::uint8_t* p, uint32x4_t a, uint32x4_t b, uint32x4_t c, uint32x4_t d) {
+  const uint16x8_t low = vuzp1q_u16(u16(a), u16(b)), high = vuzp1q_u16(u16(c), u16(d));
+  const uint8x16_t codes = vuzp1q_u8(u8(low), u8(high));
+  if constexpr (bits == 16) {
+    vst1q_u8(p, u8(low)), vst1q_u8(p + 16, u8(high));
+  } else if constexpr (bits == 8) {
     vst1q_u8(p, codes);
-  } else if constexpr (bits == 4 || bits == 2) {  // the upper of two bytes comes down onto the lower
-    const uint16x8_t apart = vreinterpretq_u16_u8(codes);
-    const uint8x8_t pairs = vmovn_u16(vsraq_n_u16(apart, apart, 8 - bits));
-    if constexpr (bits == 4) {
-      vst1_u8(p, pairs);
-    } else {
-      const uint16x4_t two = vreinterpret_u16_u8(pairs), four = vsra_n_u16(two, two, 4);
-      const std::uint32_t word = vget_lane_u32(vreinterpret_u32_u8(vmovn_u16(vcombine_u16(four, four))), 0);
-      std::memcpy(p, &word, sizeof word);
-    }
-  } else if constexpr (bits == 1) {  // each code to the place of its bit; bits apart add up as they would be or-ed
-    const int8x16_t place = {0, 1, 2, 3, 4, 5, 6, 7, 0, 1, 2, 3, 4, 5, 6, 7};
-    uint8x16_t sum = vshlq_u8(codes, place);
-    for (int i = 0; i < 3; ++i) sum = vpaddq_u8(sum, sum);
-    const std::uint16_t word = vgetq_lane_u16(vreinterpretq_u16_u8(sum), 0);
-    std::memcpy(p, &word, sizeof word);
-  } else {  // as Packing::store does it, from 8 bits apart on
-    const uint16x8_t one = vreinterpretq_u16_u8(codes);
-    const uint32x4_t two =
-        vreinterpretq_u32_u16(vbslq_u16(vdupq_n_u16((1 << bits) - 1), one, vshrq_n_u16(one, 8 - bits)));
-    const uint64x2_t four =
-        vreinterpretq_u64_u32(vbslq_u32(vdupq_n_u32((1 << 2 * bits) - 1), two, vshrq_n_u32(two, 16 - 2 * bits)));
+  } else if constexpr (bits == 4) {
+    vst1_u8(p, vmovn_u16(vsraq_n_u16(u16(codes), u16(codes), 4)));
+  } else {
+    const uint16x8_t one = u16(codes);
+    const uint32x4_t two = u32(vbslq_u16(vdupq_n_u16((1 << bits) - 1), one, vshrq_n_u16(one, 8 - bits)));
+    const uint64x2_t four = u64(vbslq_u32(vdupq_n_u32((1 << 2 * bits) - 1), two, vshrq_n_u32(two, 16 - 2 * bits)));
     const uint64x2_t eight = vbslq_u64(vdupq_n_u64((1 << 4 * bits) - 1), four, vshrq_n_u64(four, 32 - 4 * bits));
-    const std::uint64_t low = vgetq_lane_u64(eight, 0), high = vgetq_lane_u64(eight, 1);
-    std::memcpy(p, &low, bits), std::memcpy(p + bits, &high, bits);
+    const std::uint64_t words[2] = {vgetq_lane_u64(eight, 0), vgetq_lane_u64(eight, 1)};
+    std::memcpy(p, &words[0], bits), std::memcpy(p + bits, &words[1], bits);
   }
 }
 
-// For each of 16 codes of `bits` bits: the byte it begins in, that one and the next, and how far to shift it down.
 template <int bits>
-struct Places {
-  std::uint8_t byte[16]{}, both[32]{};
-  std::int8_t shift[16]{};
-  std::int16_t shift_both[8]{};
-  constexpr Places() {
-    for (int j = 0; j < 16; ++j) {
-      byte[j] = both[2 * j] = static_cast<std::uint8_t>(j * bits / 8),
-      both[2 * j + 1] = static_cast<std::uint8_t>(byte[j] + 1);
-      shift[j] = static_cast<std::int8_t>(-(j * bits % 8)), shift_both[j % 8] = shift[j];
-    }
-  }
-};
-template <int bits>
-inline constexpr Places<bits> places;
-
-// How much load16 reads, of which 16 codes fill 2 * bits bytes: those that may lie across two bytes are read with what
-// follows.
-template <int bits>
-inline constexpr std::size_t load16_reads = 8 % bits == 0 ? 2 * bits : 16;
-
-template <int bits>
-inline uint8x16_t load16(const std::uint8_t* p) {
-  const Places<bits>& at = places<bits>;
-  const uint8x16_t mask = vdupq_n_u8((1 << bits) - 1);
+inline uint8x16_t load16(const std::uint8_t* p, std::size_t left) {
   if constexpr (bits == 8) {
     return vld1q_u8(p);
-  } else if constexpr (8 % bits == 0) {
-    std::uint64_t word = 0;
-    std::memcpy(&word, p, load16_reads<bits>);
-    const uint8x16_t spread = vqtbl1q_u8(vreinterpretq_u8_u64(vdupq_n_u64(word)), vld1q_u8(at.byte));
-    return vandq_u8(vshlq_u8(spread, vld1q_s8(at.shift)), mask);
-  } else {
-    const uint8x16_t v = vld1q_u8(p);
-    const int16x8_t shift = vld1q_s16(at.shift_both);
-    const uint16x8_t low = vshlq_u16(vreinterpretq_u16_u8(vqtbl1q_u8(v, vld1q_u8(at.both))), shift);
-    const uint16x8_t high = vshlq_u16(vreinterpretq_u16_u8(vqtbl1q_u8(v, vld1q_u8(at.both + 16))), shift);
-    return vandq_u8(vuzp1q_u8(vreinterpretq_u8_u16(low), vreinterpretq_u8_u16(high)), mask);
+  } else if constexpr (bits == 4) {
+    const uint8x8_t pairs = vld1_u8(p), low = vand_u8(pairs, vdup_n_u8(15)), high = vshr_n_u8(pairs, 4);
+    return vcombine_u8(vzip1_u8(low, high), vzip2_u8(low, high));
+  } else {  // what is left in a field above its codes goes with the last mask
+    const uint8x16_t v = load_bytes(p, left);
+    const uint64x2_t eight = vzip1q_u64(u64(v), u64(vextq_u8(v, v, bits)));
+    const uint32x4_t four = u32(vbslq_u64(vdupq_n_u64((1 << 4 * bits) - 1), eight, vshlq_n_u64(eight, 32 - 4 * bits)));
+    const uint16x8_t two = u16(vbslq_u32(vdupq_n_u32((1 << 2 * bits) - 1), four, vshlq_n_u32(four, 16 - 2 * bits)));
+    const uint8x16_t one = u8(vbslq_u16(vdupq_n_u16((1 << bits) - 1), two, vshlq_n_u16(two, 8 - bits)));
+    return vandq_u8(one, vdupq_n_u8((1 << bits) - 1));
   }
 }
 
 // ------------------------------------------------------------------------------------------------- rows
 
-// Both of these take a row in runs of n <= 8 weights, each starting at a multiple of 8, and call f(k, n, how, how4),
-// `how` being what the first four are scaled or divided by, and how4 the others. Of a group, `bulk` first takes what it
-// likes: it is given (k, end, how) and says how far it came.
-template <class How, class Bulk, class F>
-inline void take_group(std::size_t k, std::size_t end, const How& how, Bulk&& bulk, F&& f) {
-  for (k = bulk(k, end, how); k < end; k += 8) f(k, end - k < 8 ? end - k : std::size_t{8}, how, how);
-}
-inline bool groups_end_inside(const Row& r) { return r.group % 8 != 0 && r.group < r.n; }
-
-template <class How, class F>
-inline void take_lanes(const Row& r, F&& f) {
-  Walk walk(r);
-  for (std::size_t k = 0; k < r.n; k += 8) {
-    const How how(walk.next()), how4(walk.next());
-    f(k, r.n - k < 8 ? r.n - k : std::size_t{8}, how, how4);
-  }
-}
-
-template <class Bulk, class F>
-inline void each_scaled(const Row& r, Bulk&& bulk, F&& f) {
-  if (groups_end_inside(r)) return take_lanes<Scale>(r, f);
-  for (std::size_t k = 0, g = 0, end = 0; k < r.n; k = end, ++g) {
-    end = r.n - k > r.group ? k + r.group : r.n;
-    take_group(k, end, Scale(r.affine[g]), bulk, f);
-  }
-}
-
-template <class Shape, class Bulk, class F>
-inline void each_divided(const Row& r, const Shape&, Bulk&& bulk, F&& f) {
-  if (groups_end_inside(r)) return take_lanes<Divide>(r, f);
-  const std::size_t groups = r.n == 0 ? 0 : (r.n - 1) / r.group + 1;
-  Quotients quotients;
-  for (std::size_t k = 0, g = 0, end = 0; k < r.n; k = end, ++g) {
-    end = r.n - k > r.group ? k + r.group : r.n;
-    if constexpr (std::is_same_v<Shape, Integers>) {
-      if (g % 4 == 0) quotients.prepare(r.affine + g, groups - g, *r.levels);
-      if (quotients.exist[g % 4] != 0) {
-        take_group(k, end, Multiply(quotients, g % 4), bulk, f);
-        continue;
-      }
+// A row whose groups end anywhere, by eights: each lane has its own Affine. Lanes past the row repeat its last.
+inline void each_ragged(const Row& r, const auto& eight) {
+  const Affine* a = r.affine;
+  for (std::size_t k = 0, left = r.group; k < r.n; k += 8) {
+    float scale[8], zero[8];
+    for (std::size_t j = 0; j < 8; ++j, --left) {
+      if (left == 0) left = r.group, a += k + j < r.n;
+      scale[j] = a->scale, zero[j] = a->zero;
     }
-    take_group(k, end, Divide(Scale(r.affine[g])), bulk, f);
+    const Divide how(vld1q_f32(scale), vld1q_f32(zero)), how4(vld1q_f32(scale + 4), vld1q_f32(zero + 4));
+    eight(k, r.n - k < 8 ? r.n - k : std::size_t{8}, how, how4);
   }
 }
 
-// bits 0: any width, known at run time only.
-template <int bits, class Shape>
-inline void quantize_rows(const float* x, const Row& r, std::uint8_t* packed, const Shape& shape) {
-  const Packing packing(r.levels->bits());
-  const std::size_t held = packed_bytes(r.n, r.levels->bits());
-  each_divided(
-      r, shape,
-      [&](std::size_t k, std::size_t end, const auto& divide) {
-        if constexpr (bits == 16) {
-          for (; k + 8 <= end; k += 8) {
-            const uint32x4_t c0 = shape.code(vld1q_f32(x + k), divide), c1 = shape.code(vld1q_f32(x + k + 4), divide);
-            vst1q_u8(packed + 2 * k,
-                     vreinterpretq_u8_u16(vuzp1q_u16(vreinterpretq_u16_u32(c0), vreinterpretq_u16_u32(c1))));
-          }
-        } else if constexpr (bits > 0) {
-          for (; k + 16 <= end; k += 16) {
-            const uint32x4_t c0 = shape.code(vld1q_f32(x + k), divide), c1 = shape.code(vld1q_f32(x + k + 4), divide);
-            const uint32x4_t c2 = shape.code(vld1q_f32(x + k + 8), divide),
-                             c3 = shape.code(vld1q_f32(x + k + 12), divide);
-            store16<bits>(packed + k / 8 * bits, to_bytes(c0, c1, c2, c3));
-          }
-        }
-        return k;
-      },
-      [&](std::size_t k, std::size_t n, const auto& divide, const auto& divide4) {
-        const float32x4x2_t w = load_some(x + k, n);
-        const std::size_t at = k / 8 * packing.bits;
-        packing.store(packed + at, n, held - at, shape.code(w.val[0], divide), shape.code(w.val[1], divide4));
-      });
-}
-
-template <int bits, class Shape>
-inline void dequantize_rows(const std::uint8_t* packed, const Row& r, float* out, const Shape& shape) {
-  const Packing packing(r.levels->bits());
-  const std::size_t held = packed_bytes(r.n, r.levels->bits());
-  each_scaled(
-      r,
-      [&](std::size_t k, std::size_t end, const Scale& a) {
-        if constexpr (bits == 16) {
-          for (; k + 8 <= end; k += 8) {
-            const uint16x8_t codes = vreinterpretq_u16_u8(vld1q_u8(packed + 2 * k));
-            vst1q_f32(out + k, weights(shape.level(vmovl_u16(vget_low_u16(codes))), a));
-            vst1q_f32(out + k + 4, weights(shape.level(vmovl_high_u16(codes)), a));
-          }
-        } else if constexpr (bits > 0) {
-          for (; k + 16 <= end && k / 8 * bits + load16_reads<bits> <= held; k += 16) {
-            const float32x4x4_t level = levels_of(shape, load16<bits>(packed + k / 8 * bits));
-            vst1q_f32(out + k, weights(level.val[0], a)), vst1q_f32(out + k + 4, weights(level.val[1], a));
-            vst1q_f32(out + k + 8, weights(level.val[2], a)), vst1q_f32(out + k + 12, weights(level.val[3], a));
-          }
-        }
-        return k;
-      },
-      [&](std::size_t k, std::size_t n, const Scale& a, const Scale& a4) {
-        const std::size_t at = k / 8 * packing.bits;
-        const uint32x4x2_t code = packing.load(packed + at, held - at);
-        store_some(out + k, n, weights(shape.level(code.val[0]), a), weights(shape.level(code.val[1]), a4));
-      });
-}
-
-// Calls f with the width as a constant, or with 0 for a width that has no path of its own.
-template <class F>
-inline void with_width(int bits, F&& f) {
-  switch (bits) {
-    case 1: return f(std::integral_constant<int, 1>());
-    case 2: return f(std::integral_constant<int, 2>());
-    case 3: return f(std::integral_constant<int, 3>());
-    case 4: return f(std::integral_constant<int, 4>());
-    case 5: return f(std::integral_constant<int, 5>());
-    case 6: return f(std::integral_constant<int, 6>());
-    case 7: return f(std::integral_constant<int, 7>());
-    case 8: return f(std::integral_constant<int, 8>());
-    case 16: return f(std::integral_constant<int, 16>());
-    default: return f(std::integral_constant<int, 0>());
+// Takes a row in runs that start at multiples of 8 weights: of 16 under one Affine, sixteen(k, how), `how` being what
+// they are divided and scaled by; else of n <= 8, eight(k, n, how, how4), how4 being for those from the fifth on.
+template <bool multiply, bool sixteens, class Sixteen, class Eight>
+inline void each_run(const Row& r, Sixteen sixteen, Eight eight) {
+  if (r.group % 8 != 0 && r.group < r.n) return each_ragged(r, eight);
+  const auto take = [&](std::size_t k, std::size_t end, const auto& how) {
+    const Sixteen own = sixteen;  // what it holds may stay in registers: no byte it writes can be part of it
+    if constexpr (sixteens)
+      for (; k + 16 <= end; k += 16) own(k, how);
+    for (; k < end; k += 8) eight(k, end - k < 8 ? end - k : std::size_t{8}, how, how);
+  };
+  const Affine* a = r.affine;
+  for (std::size_t k = 0, end = 0; k < r.n; k = end, ++a) {
+    end = r.n - k > r.group ? k + r.group : r.n;
+    bool divided = false;
+    if constexpr (multiply) {
+      divided = Quotient::exists(*a);
+      if (divided) take(k, end, Multiply(*a, Quotient::of(*a, *r.levels)));
+    }
+    if (!divided) take(k, end, Divide(*a));
   }
+}
+
+// Calls f with the shape these levels have.
+inline void with_shape(const Levels& l, const auto& f) {
+  if (l.uniform()) f(Integers(l));
+  else if (l.count() <= 16) f(Table16(l));
+  else f(Table256(l));
+}
+
+// Calls f with the shape and the width as a constant: 1 to 8 or 16; integers have one path, 0, for all other widths.
+template <int width = 1, class Shape, class F>
+inline void with_width(const Shape& shape, int bits, F&& f) {
+  if (width == bits || width == Shape::last_width) f(shape, std::integral_constant<int, width>());
+  else if constexpr (width != Shape::last_width) with_width<width == 8 ? 16 : (width + 1) % 17>(shape, bits, f);
 }
 
 inline void quantize(const float* x, const Row& r, std::uint8_t* packed) {
-  with_shape(*r.levels, [&](const auto& shape) {
-    with_width(r.levels->bits(), [&](auto bits) { quantize_rows<bits>(x, r, packed, shape); });
-  });
+  const int bits = r.levels->bits();
+  const std::size_t held = packed_bytes(r.n, bits);
+  const auto run = [&]<class Shape, int width>(const Shape& shape, std::integral_constant<int, width>) {
+    const auto sixteen = [=](std::size_t k, const auto& divide) {
+      const uint32x4_t c0 = shape.code(vld1q_f32(x + k), divide), c1 = shape.code(vld1q_f32(x + k + 4), divide);
+      const uint32x4_t c2 = shape.code(vld1q_f32(x + k + 8), divide), c3 = shape.code(vld1q_f32(x + k + 12), divide);
+      store16<width>(packed + k / 8 * width, c0, c1, c2, c3);
+    };
+    const auto eight = [=](std::size_t k, std::size_t n, const auto& divide, const auto& divide4) {
+      const float32x4x2_t w = load_some(x + k, n);
+      const std::size_t at = packed_bytes(k, bits);
+      store8(packed + at, n, held - at, bits, shape.code(w.val[0], divide), shape.code(w.val[1], divide4));
+    };
+    each_run<std::is_same_v<Shape, Integers>, width != 0>(r, sixteen, eight);
+  };
+  with_shape(*r.levels, [&](const auto& shape) { with_width(shape, bits, run); });
 }
 
 inline void dequantize(const std::uint8_t* packed, const Row& r, float* out) {
-  with_shape(*r.levels, [&](const auto& shape) {
-    with_width(r.levels->bits(), [&](auto bits) { dequantize_rows<bits>(packed, r, out, shape); });
-  });
+  const int bits = r.levels->bits();
+  const std::size_t held = packed_bytes(r.n, bits);
+  const auto run = [&]<int width>(const auto& shape, std::integral_constant<int, width>) {
+    const auto sixteen = [=](std::size_t k, const auto& a) {
+      const std::size_t at = k / 8 * width;
+      float32x4x4_t l;
+      if constexpr (width == 16) l = levels_of(shape, u16(vld1q_u8(packed + at)), u16(vld1q_u8(packed + at + 16)));
+      else l = levels_of(shape, load16<width>(packed + at, held - at));
+      vst1q_f32(out + k, a.weight(l.val[0])), vst1q_f32(out + k + 4, a.weight(l.val[1]));
+      vst1q_f32(out + k + 8, a.weight(l.val[2])), vst1q_f32(out + k + 12, a.weight(l.val[3]));
+    };
+    const auto eight = [=](std::size_t k, std::size_t n, const auto& a, const auto& a4) {
+      const std::size_t at = packed_bytes(k, bits);
+      const uint32x4x2_t code = load8(packed + at, held - at, bits);
+      store_some(out + k, n, {{a.weight(shape.level(code.val[0])), a4.weight(shape.level(code.val[1]))}});
+    };
+    each_run<false, width != 0>(r, sixteen, eight);
+  };
+  with_shape(*r.levels, [&](const auto& shape) { with_width(shape, bits, run); });
 }
 
 inline void fake_quantize(const float* x, const Row& r, float* out) {
-  with_shape(*r.levels, [&](const auto& shape) {
-    each_divided(
-        r, shape,
-        [&](std::size_t k, std::size_t end, const auto& divide) {
-          for (; k + 16 <= end; k += 16) {
-            const float32x4_t w0 = shape.nearest_weight(vld1q_f32(x + k), divide),
-                              w1 = shape.nearest_weight(vld1q_f32(x + k + 4), divide);
-            const float32x4_t w2 = shape.nearest_weight(vld1q_f32(x + k + 8), divide),
-                              w3 = shape.nearest_weight(vld1q_f32(x + k + 12), divide);
-            vst1q_f32(out + k, w0), vst1q_f32(out + k + 4, w1), vst1q_f32(out + k + 8, w2), vst1q_f32(out + k + 12, w3);
-          }
-          return k;
-        },
-        [&](std::size_t k, std::size_t n, const auto& divide, const auto& divide4) {
-          const float32x4x2_t w = load_some(x + k, n);
-          store_some(out + k, n, shape.nearest_weight(w.val[0], divide), shape.nearest_weight(w.val[1], divide4));
-        });
+  with_shape(*r.levels, [&]<class Shape>(const Shape& shape) {
+    const auto sixteen = [=](std::size_t k, const auto& divide) {
+      for (std::size_t i = k; i < k + 16; i += 4) vst1q_f32(out + i, shape.nearest_weight(vld1q_f32(x + i), divide));
+    };
+    const auto eight = [=](std::size_t k, std::size_t n, const auto& divide, const auto& divide4) {
+      const float32x4x2_t w = load_some(x + k, n);
+      store_some(out + k, n, {{shape.nearest_weight(w.val[0], divide), shape.nearest_weight(w.val[1], divide4)}});
+    };
+    each_run<std::is_same_v<Shape, Integers>, true>(r, sixteen, eight);
   });
 }
 
