@@ -1,5 +1,5 @@
 // Whole matrices through the front door: quantize and dequantize, row- and column-major, from cache and from memory,
-// beside memcpy and beside what one would write with Eigen alone.
+// beside memcpy and beside what one would write with Eigen alone, all compiled with -O2.
 
 #include <fewbit/fewbit.hpp>
 
@@ -16,7 +16,10 @@ struct Size {
   const char* name;
   Index rows, cols;
 };
-constexpr Size sizes[] = {{"64 KiB", 4, 4096}, {"64 MiB", 4096, 4096}, {"256 MiB", 8192, 8192}};
+std::vector<Size> matrix_sizes() {
+  if (bench::checking()) return {{"64 KiB", 4, 4096}, {"64 MiB", 64, 4096}, {"256 MiB", 32, 8192}};
+  return {{"64 KiB", 4, 4096}, {"64 MiB", 4096, 4096}, {"256 MiB", 8192, 8192}};
+}
 
 // One matrix of each size and order, made when first asked for and kept.
 template <class Matrix>
@@ -42,19 +45,13 @@ Matrix& output(const Size& size) {
 }
 
 void count(benchmark::State& state, const Size& size, double bytes_per_weight) {
-  const auto n = static_cast<double>(state.iterations()) * static_cast<double>(size.rows * size.cols);
-  state.SetItemsProcessed(static_cast<std::int64_t>(n));
-  state.SetBytesProcessed(static_cast<std::int64_t>(n * bytes_per_weight));
-}
-
-template <class F>
-void add(const std::string& name, const Size& size, F&& f) {
-  bench::add(name + "/" + size.name, std::forward<F>(f));
+  bench::count(state, static_cast<std::size_t>(size.rows * size.cols), bytes_per_weight);
 }
 
 template <class Matrix, class G>
 void add_fewbit(const std::string& name, const Size& size, const G& grid, fewbit::Granularity granularity) {
-  add("quantize " + name, size, [=](benchmark::State& state) {
+  const auto by_eigen = [](const std::string& work) { return std::vector<bench::Against>{{"Eigen", "Eigen " + work}}; };
+  const auto quantize = [=](benchmark::State& state) {
     const Matrix& w = weights<Matrix>(size);
     double bits = 0;
     for (auto _ : state) {
@@ -63,8 +60,9 @@ void add_fewbit(const std::string& name, const Size& size, const G& grid, fewbit
       bits = q.bits_per_weight();
     }
     count(state, size, 4 + bits / 8);
-  });
-  add("dequantize " + name, size, [=](benchmark::State& state) {
+  };
+  bench::add("quantize " + name, size.name, quantize, by_eigen("quantize " + name));
+  const auto dequantize = [=](benchmark::State& state) {
     const auto q = fewbit::quantize(weights<Matrix>(size), grid, granularity);
     Matrix& w = output<Matrix>(size);
     for (auto _ : state) {
@@ -72,14 +70,15 @@ void add_fewbit(const std::string& name, const Size& size, const G& grid, fewbit
       benchmark::ClobberMemory();
     }
     count(state, size, 4 + q.bits_per_weight() / 8);
-  });
+  };
+  bench::add("dequantize " + name, size.name, dequantize, by_eigen("dequantize " + name));
 }
 
 // What one writes without a library: codes as bytes, two to a byte for 4 bits.
 using Bytes = Eigen::Matrix<std::uint8_t, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
 
 void add_eigen(const Size& size) {
-  add("Eigen quantize int8 per channel, row-major", size, [=](benchmark::State& state) {
+  bench::add("Eigen quantize int8 per channel, row-major", size.name, [=](benchmark::State& state) {
     const RowMajor& w = weights<RowMajor>(size);
     Eigen::Matrix<std::int8_t, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor> q(w.rows(), w.cols());
     Eigen::VectorXf scale(w.rows());
@@ -91,7 +90,7 @@ void add_eigen(const Size& size) {
     }
     count(state, size, 5);
   });
-  add("Eigen dequantize int8 per channel, row-major", size, [=](benchmark::State& state) {
+  bench::add("Eigen dequantize int8 per channel, row-major", size.name, [=](benchmark::State& state) {
     using Codes = Eigen::Matrix<std::int8_t, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
     const Codes q = (weights<RowMajor>(size).array() * 1000.f).cast<std::int8_t>();
     const Eigen::VectorXf scale = Eigen::VectorXf::Constant(size.rows, 0.001f);
@@ -102,7 +101,7 @@ void add_eigen(const Size& size) {
     }
     count(state, size, 5);
   });
-  add("Eigen quantize int4 g128, row-major", size, [=](benchmark::State& state) {
+  bench::add("Eigen quantize int4 g128, row-major", size.name, [=](benchmark::State& state) {
     const RowMajor& w = weights<RowMajor>(size);
     Bytes packed(w.rows(), w.cols() / 2);
     Eigen::VectorXf scale(w.size() / 128);
@@ -119,7 +118,7 @@ void add_eigen(const Size& size) {
     }
     count(state, size, 4.53);
   });
-  add("Eigen quantize nf4 g64, row-major", size, [=](benchmark::State& state) {
+  bench::add("Eigen quantize nf4 g64, row-major", size.name, [=](benchmark::State& state) {
     const RowMajor& w = weights<RowMajor>(size);
     const Eigen::Map<const Eigen::Array<float, 16, 1>> levels(fewbit::nf4_levels.data());
     Bytes packed = Bytes::Zero(w.rows(), w.cols() / 2);
@@ -142,8 +141,8 @@ void add_eigen(const Size& size) {
 }
 
 void add_all() {
-  for (const Size& size : sizes) {
-    add("memcpy", size, [=](benchmark::State& state) {
+  for (const Size& size : matrix_sizes()) {
+    bench::add("memcpy", size.name, [=](benchmark::State& state) {
       const RowMajor& w = weights<RowMajor>(size);
       RowMajor& to = output<RowMajor>(size);
       for (auto _ : state) {
@@ -167,7 +166,7 @@ void add_all() {
 }  // namespace
 
 int main(int argc, char** argv) {
-  std::printf("instruction set: %s, one thread unless compiled with OpenMP\n", fewbit::kernel::active().name);
+  bench::start(argc, argv);
   add_all();
-  return bench::run(argc, argv);
+  return bench::run(std::string("quantize and dequantize matrices; kernels: ") + fewbit::kernel::active().name);
 }

@@ -1,0 +1,31 @@
+#pragma once
+// What one writes with Eigen instead of a kernel, and compiles in two ways: as a user who gives -O2 alone, and as one
+// who gives -O3 -march=native. Rule: nothing but raw pointers crosses, and each way hides every name but one: the two
+// instantiate the same templates of Eigen, which the linker would make one of.
+
+#include <cstddef>
+#include <cstdint>
+
+namespace bench {
+
+// A row of n weights in groups with a scale each: code c stands for scale * (first + c), up to last, or for
+// scale * levels[c] of 16 levels. No zero-point.
+struct EigenRow {
+  std::size_t n, group;
+  const float* scale;
+  int bits;
+  float first, last;
+  const float* levels;
+};
+
+struct EigenKernels {
+  void (*ranges)(const float* x, std::size_t n, std::size_t group, float* lo, float* hi);
+  void (*quantize)(const float* x, const EigenRow&, std::uint8_t* packed);
+  void (*dequantize)(const std::uint8_t* packed, const EigenRow&, float* out);
+  void (*fake_quantize)(const float* x, const EigenRow&, float* out);
+};
+
+const EigenKernels& eigen_o2();
+const EigenKernels& eigen_native();
+
+}  // namespace bench
