@@ -86,7 +86,8 @@ void check_refused(Tally& tally, const std::string& place, const std::vector<std
 // One bad weight, in every layout, for every granularity: strict names it and leaves the input alone.
 void strict_names(float bad, const std::string& value) {
   Tally tally;
-  for (const auto& [row, col] : {std::pair<Index, Index>{0, 0}, {13, 29}, {16, 30}, {7, 30}, {16, 0}}) {
+  for (const auto& place : {std::pair<Index, Index>{0, 0}, {13, 29}, {16, 30}, {7, 30}, {16, 0}}) {
+    const Index row = place.first, col = place.second;
     MatrixXf w = support::normal_matrix(17, 31, 71);
     w(row, col) = bad;
     support::in_every_layout(w, [&](const std::string& layout, const auto& expression) {

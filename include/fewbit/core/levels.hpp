@@ -43,7 +43,8 @@ class Levels {
       const float level = ascending[i];
       if (!(level - level == 0)) fail_argument("codebook level ", i, " is ", level, "; levels must be finite");
       if (i > 0 && !(ascending[i - 1] < level))
-        fail_argument("codebook level ", i, " is ", level, " after ", ascending[i - 1], "; levels must ascend");
+        fail_argument("codebook level ", i, " is ", level, " after ", ascending[i - 1],
+                      "; levels must ascend: sort them and remove duplicates");
       l.table_[i] = level + 0.f;  // a level of -0 would give weights of -0
       if (i > 0) l.midpoints_[i - 1] = floor_midpoint(ascending[i - 1], level);
     }

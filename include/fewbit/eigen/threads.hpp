@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <exception>
 #include <mutex>
+#include <utility>
 
 #include <fewbit/core/granularity.hpp>
 #include <fewbit/eigen/abi.hpp>

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numeric>
 #include <span>
 #include <vector>
 
@@ -14,7 +15,8 @@
 namespace fewbit {
 
 // Levels that minimise the mean squared error on N(0,1), in units of sigma: pair them with an estimator that
-// knows sigma. Throws std::invalid_argument unless 2 <= count <= 256. (Max 1960, Lloyd 1982.)
+// knows sigma. Throws std::invalid_argument unless 2 <= count <= 256. Milliseconds for 16 levels,
+// seconds for 256. (Max 1960, Lloyd 1982.)
 inline Codebook lloyd_max_normal(int count) {
   if (count < 2 || count > Levels::max_table)
     fail_argument("a codebook of ", count, " levels is not possible; use 2 to 256");
@@ -45,7 +47,7 @@ inline Codebook lloyd_max_normal(int count) {
 // Levels that are a local minimum of the mean squared error on the samples, in the samples' units, starting from
 // their quantiles; the largest |w| of a block will map to the largest |sample|. At most `count` levels: fewer
 // when the samples take fewer values. Throws std::invalid_argument for a count outside 2 to 256 or fewer than two
-// distinct samples, std::domain_error for a sample that is not finite. O(n log n), then O(count log n) per pass.
+// distinct samples, std::domain_error for a sample that is not finite. O(n log n), then O(n) per pass.
 inline Codebook lloyd_max(std::span<const float> samples, int count) {
   if (count < 2 || count > Levels::max_table)
     fail_argument("a codebook of ", count, " levels is not possible; use 2 to 256");
@@ -57,8 +59,6 @@ inline Codebook lloyd_max(std::span<const float> samples, int count) {
     fail_argument("a codebook cannot be fitted to ", sorted.size(),
                   " samples of one value; give two distinct values or more");
 
-  std::vector<double> below(sorted.size() + 1);  // below[i]: the sum of the i smallest
-  for (std::size_t i = 0; i < sorted.size(); ++i) below[i + 1] = below[i] + static_cast<double>(sorted[i]);
   const auto n = static_cast<std::size_t>(count);
   std::vector<double> level;
   for (std::size_t i = 0; i < n; ++i)
@@ -76,8 +76,10 @@ inline Codebook lloyd_max(std::span<const float> samples, int count) {
     }
     edge.push_back(sorted.size());
     for (std::size_t i = 0; i < level.size(); ++i)
-      if (edge[i + 1] > edge[i])
-        level[i] = (below[edge[i + 1]] - below[edge[i]]) / static_cast<double>(edge[i + 1] - edge[i]);
+      if (edge[i + 1] >
+          edge[i])  // summed anew: a difference of running sums would lose small samples beside large ones
+        level[i] = std::accumulate(sorted.data() + edge[i], sorted.data() + edge[i + 1], 0.) /
+                   static_cast<double>(edge[i + 1] - edge[i]);
   } while (edge != before);
 
   std::vector<float> rounded(level.begin(), level.end());

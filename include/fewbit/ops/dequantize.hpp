@@ -12,7 +12,9 @@ inline namespace FEWBIT_ABI {
 class DequantizedRows {
  public:
   explicit DequantizedRows(const QuantizedMatrix& q, bool streamed = false)
-      : q_(q), table_(kernel::active()), affines_(static_cast<std::size_t>(q.blocks_across())), streamed_(streamed) {}
+      : q_(q), table_(kernel::active()), affines_(static_cast<std::size_t>(q.blocks_across())), streamed_(streamed) {
+    q.require_complete();
+  }
 
   // Writes cols() floats.
   void operator()(Index i, float* out) {
@@ -46,6 +48,7 @@ void dequantize_into(const QuantizedMatrix& q, Eigen::DenseBase<Derived>& out) {
   // ruinous well below.
   const bool streamed = rows.memory().is_float_rows() && out.size() >= Index{32} * 1024 * 1024 / Index{sizeof(float)};
   const Index grain = std::max<Index>(64, 16384 / std::max<Index>(1, q.cols()));
+  q.require_complete();
   kernel::active();
   for_each_slice(q.rows(), grain, [&](Index first, Index last) {
     DequantizedRows widen(q, streamed);

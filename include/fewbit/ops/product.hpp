@@ -20,7 +20,8 @@ Eigen::Matrix<float, Eigen::Dynamic, Derived::ColsAtCompileTime> operator*(const
   // Eigen never splits a product over threads if its result cannot have more than 32 rows, and so blocks it in the
   // same way, and rounds it in the same way, however many threads there are.
   constexpr Index height = 32;
-  using Part = Eigen::Matrix<float, Eigen::Dynamic, cols, Eigen::ColMajor, height, Derived::MaxColsAtCompileTime>;
+  constexpr int part_cols = cols == 1 ? 1 : Eigen::Dynamic;
+  using Part = Eigen::Matrix<float, Eigen::Dynamic, part_cols, Eigen::ColMajor, height, part_cols>;
   const Eigen::Matrix<float, Eigen::Dynamic, cols> xf = x.template cast<float>();
   Eigen::Matrix<float, Eigen::Dynamic, cols> y(w.rows(), x.cols());
   kernel::active();

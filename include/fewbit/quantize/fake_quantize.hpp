@@ -25,6 +25,13 @@ void fake_quantize_in_place(Eigen::DenseBase<Derived>& w, const G& grid, Granula
              });
 }
 
+template <class Derived, Grid G, Estimator<G> E = MinMax>
+void fake_quantize_in_place(Eigen::DenseBase<Derived>&& w, const G& grid, Granularity granularity = per_tensor(),
+                            const E& estimate = {},
+                            const QuantizeOptions& options = {}) {  // a Map or Block made on the spot
+  fake_quantize_in_place(w, grid, granularity, estimate, options);
+}
+
 // The quantized weights of W[out, in], in its own type and storage order.
 template <class Derived, Grid G, Estimator<G> E = MinMax>
 typename Derived::PlainObject fake_quantize(const Eigen::DenseBase<Derived>& w, const G& grid,

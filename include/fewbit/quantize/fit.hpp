@@ -16,8 +16,9 @@
 
 namespace fewbit {
 
-// What becomes of a weight that is not a number or not finite. strict: std::domain_error, naming it. saturating: NaN
-// becomes the zero-point and infinities the ends; ranges come from the finite weights.
+// What becomes of a weight that is not a number or not finite. strict: std::domain_error, naming it. saturating: a NaN
+// is coded as a weight of 0, which is the zero-point where that is a code, and an infinity as the last code on its
+// side; ranges come from the finite weights.
 enum class NonFinite { strict, saturating };
 
 struct QuantizeOptions {
@@ -116,17 +117,16 @@ class BlockFitter {
     const float scale = round_scale(static_cast<double>(a.scale), grid_.scale_type());
     if (!std::isfinite(scale) || scale == 0 || !std::isfinite(a.zero)) reject(a, i, j);
     const Affine stored{scale, a.zero + 0.f};  // + 0 makes -0 a 0
-    return std::fabs(scale) < 0x1p100f ? stored : finite_weights(stored, r);
+    const Levels& l = grid_.levels();
+    const float reach = std::fmax(std::fabs(l.first() - stored.zero), std::fabs(l.last() - stored.zero));
+    return std::fabs(scale) * reach <= std::numeric_limits<float>::max() ? stored : finite_weights(stored, r, l, reach);
   }
   // Near the end of what a float holds, rounding can put the outermost levels beyond it: the scale gives way. A block
   // of one value uses one level only, or the next if the scale had to give way; in f32 it is exact and stays so.
-  Affine finite_weights(Affine a, Range r) const {
-    const Levels levels = grid_.levels();
-    const double zero = a.zero, first = levels.first(), last = levels.last();
-    double reach = std::fmax(std::fabs(first - zero), std::fabs(last - zero));
+  Affine finite_weights(Affine a, Range r, const Levels& levels, float reach) const {
     if (r.lo == r.hi) {
-      const double used = levels[static_cast<int>(kernel::scalar::nearest(r.lo, a, levels))];
-      reach = std::fabs(used - zero) + (grid_.scale_type() == ScaleType::f32 ? 0 : 1);
+      const float used = levels[static_cast<int>(kernel::scalar::nearest(r.lo, a, levels))];
+      reach = std::fabs(used - a.zero) + (grid_.scale_type() == ScaleType::f32 ? 0.f : 1.f);
     }
     const float most = largest_scale(reach, grid_.scale_type());
     return {std::copysign(std::fmin(std::fabs(a.scale), most), a.scale), a.zero};

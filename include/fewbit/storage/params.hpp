@@ -11,6 +11,7 @@
 #include <fewbit/core/affine.hpp>
 #include <fewbit/core/granularity.hpp>
 #include <fewbit/core/half.hpp>
+#include <fewbit/core/levels.hpp>
 #include <fewbit/core/packing.hpp>
 
 namespace fewbit {
@@ -23,6 +24,7 @@ class Params {
   // zero-point finite. Throws std::invalid_argument otherwise.
   Params(std::span<const Affine> blocks, ScaleType scale, int bits)
       : count_(blocks.size()), scale_(scale), bits_(bits), scales_(count_ * scale_bytes(scale)) {
+    if (bits < 1 || bits > max_bits) fail_argument("bit width ", bits, " is not possible; use 1 to 16");
     const float last_code = static_cast<float>((1 << bits) - 1);
     for (std::size_t b = 0; b < count_; ++b) {
       const Affine a = blocks[b];

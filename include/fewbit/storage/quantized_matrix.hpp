@@ -78,6 +78,12 @@ class QuantizedMatrix {
   std::size_t row_bytes() const { return row_bytes_; }
 
   const Params& params() const { return params_; }
+  // Throws std::invalid_argument if codes or params are missing: the matrix was moved from, or never finished.
+  void require_complete() const {
+    if (params_.size() != tiling_.blocks() || codes_.size() != static_cast<std::size_t>(rows()) * row_bytes_)
+      fail_argument("a quantized matrix of ", rows(), " x ", cols(),
+                    " holds no weights; it was moved from, or lacks set_params");
+  }
   // One Affine for every block, row by row of blocks. Throws std::invalid_argument for a wrong number of them, and
   // for scales that the scale type does not hold.
   void set_params(std::span<const Affine> blocks) {
