@@ -1,0 +1,10 @@
+# The README's first screen is program 1 of the tour and its recorded output, to the letter.
+. "$(dirname "$0")/../support/check.sh"
+
+block() { # the n-th fenced block of the README, without its fences
+  awk -v wanted="$1" '/^```/ { inside = !inside; n += inside; next } inside && n == wanted' "$root/README.md"
+}
+block 1 >"$scratch/program.cpp"
+block 2 >"$scratch/output"
+diff "$root/examples/tour/1_int4_group.cpp" "$scratch/program.cpp" || fail "the README shows another program than examples/tour/1_int4_group.cpp"
+diff "$root/examples/tour/1_int4_group.expected" "$scratch/output" || fail "the README shows another output than examples/tour/1_int4_group.expected"
