@@ -360,7 +360,7 @@ inline void store32(std::uint8_t* p, __m256i codes) {
                                           _mm256_slli_epi64(_mm256_srli_epi64(four, 32), 4 * bits));
     const long long part[4] = {_mm256_extract_epi64(eight, 0), _mm256_extract_epi64(eight, 1),
                                _mm256_extract_epi64(eight, 2), _mm256_extract_epi64(eight, 3)};
-    for (int i = 0; i < 4; ++i) std::memcpy(p + i * bits, &part[i], bits);
+    for (std::size_t i = 0; i < 4; ++i) std::memcpy(p + i * bits, &part[i], bits);
   }
 }
 

@@ -269,10 +269,10 @@ struct Packing {
     alignas(64) std::uint64_t quad[8];
     _mm512_store_si512(quad, quads);
     std::uint64_t words[4] = {};  // 16 codes are at most 256 bits
-    for (unsigned i = 0; i < 4; ++i) {
-      const unsigned at = 4 * bits * i, word = at / 64, shift = at % 64;
+    for (std::size_t i = 0; i < 4; ++i) {
+      const std::size_t width = 4 * std::size_t{bits}, at = width * i, word = at / 64, shift = at % 64;
       words[word] |= quad[2 * i] << shift;
-      if (shift != 0 && shift + 4 * bits > 64) words[word + 1] |= quad[2 * i] >> (64 - shift);
+      if (shift != 0 && shift + width > 64) words[word + 1] |= quad[2 * i] >> (64 - shift);
     }
     std::memcpy(p, words, packed_bytes(n, static_cast<int>(bits)));
   }
@@ -313,7 +313,7 @@ inline void store_bytes(std::uint8_t* p, __m512i codes) {
                                           _mm512_slli_epi64(_mm512_srli_epi64(four, 32), 4 * bits));
     alignas(64) std::uint8_t parts[64];
     _mm512_store_si512(parts, eight);
-    for (int i = 0; i < count / 8; ++i) std::memcpy(p + i * bits, parts + 8 * i, bits);
+    for (std::size_t i = 0; i < count / 8; ++i) std::memcpy(p + i * bits, parts + 8 * i, bits);
   }
 }
 
