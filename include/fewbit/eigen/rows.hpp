@@ -30,6 +30,8 @@ struct Strided {
     return {data, w.rows(), w.cols(), by_row ? w.outerStride() : w.innerStride(),
             by_row ? w.innerStride() : w.outerStride()};
   }
+  // Where a row of adjacent weights starts. A matrix of no columns has no memory, and null must not be moved.
+  T* row(Index i) const { return cols == 0 ? data : data + i * row_stride; }
   T& at(Index i, Index j) const { return data[i * row_stride + j * col_stride]; }
   bool is_float_rows() const { return std::is_same_v<std::remove_const_t<T>, float> && (col_stride == 1 || cols <= 1); }
   bool along_columns() const { return std::abs(row_stride) < std::abs(col_stride); }
@@ -139,7 +141,7 @@ class Rows {
   void each(Index first, Index last, F&& f) const {
     if constexpr (std::is_same_v<Scalar, float>)
       if (w_.is_float_rows()) {
-        for (Index i = first; i < last; ++i) f(i, w_.data + i * w_.row_stride);
+        for (Index i = first; i < last; ++i) f(i, w_.row(i));
         return;
       }
     const Index height = std::min(w_.panel(), last - first);
@@ -177,7 +179,7 @@ class MutableRows {
   void each(Index first, Index last, F&& f) const {
     if constexpr (std::is_same_v<Scalar, float>)
       if (w_.is_float_rows()) {
-        for (Index i = first; i < last; ++i) f(i, w_.data + i * w_.row_stride);
+        for (Index i = first; i < last; ++i) f(i, w_.row(i));
         return;
       }
     const Index height = std::min(w_.panel(), last - first);
