@@ -9,7 +9,8 @@ target_compile_features(fewbit_catch_main PUBLIC cxx_std_20)
 #
 # Builds one program from every file that matches, and registers it once per instruction set ("best" is what the
 # library picks by itself). With THREADS it is compiled with OpenMP, and registered once for one thread and once for two.
-# Cases tagged [.long] run only under `ctest -C long`. No files, no program.
+# Cases tagged [.long] run only under `ctest -C long`, and once: they go through the instruction sets by themselves. No
+# files, no program.
 function(fewbit_test_program name)
   cmake_parse_arguments(PARSE_ARGV 1 arg "THREADS" "" "GLOBS")
   list(TRANSFORM arg_GLOBS PREPEND "${CMAKE_CURRENT_SOURCE_DIR}/")
@@ -52,12 +53,12 @@ function(fewbit_test_program name)
       endif()
       add_test(NAME ${test} COMMAND ${name})
       set_tests_properties(${test} PROPERTIES LABELS "unit" ENVIRONMENT "${environment}" TIMEOUT 600)
-      if(has_long)
-        add_test(NAME ${test}.long COMMAND ${name} "[long]" CONFIGURATIONS long)
-        set_tests_properties(${test}.long PROPERTIES LABELS "long" ENVIRONMENT "${environment}" TIMEOUT 7200)
-      endif()
     endforeach()
   endforeach()
+  if(has_long)
+    add_test(NAME ${name}.long COMMAND ${name} "[long]" CONFIGURATIONS long)
+    set_tests_properties(${name}.long PROPERTIES LABELS "long" TIMEOUT 7200)
+  endif()
 endfunction()
 
 # fewbit_script_test(NAME SCRIPT file [LABEL label] [PROCESSORS n] [ARGUMENTS ...])
