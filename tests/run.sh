@@ -25,8 +25,10 @@ run() { # name, ctest's options; then cmake's options from "$@"
   (cd "$folder" && ctest -j 2 --output-on-failure --no-tests=error $ctest_options)
 }
 
-basics="cmake ninja-build=ninja libeigen3-dev catch2 binutils=objdump qemu-user=qemu-x86_64 \
-  g++-aarch64-linux-gnu=aarch64-linux-gnu-g++"
+# The second line runs the kernels of other processors; the third boots an emulated PC for it.
+basics="cmake ninja-build=ninja libeigen3-dev catch2 binutils=objdump \
+  g++-aarch64-linux-gnu=aarch64-linux-gnu-g++ qemu-user=qemu-x86_64 gcc \
+  bochs bochs-term bochsbios vgabios grub-pc-bin grub-common=grub-mkrescue xorriso mtools=mformat bsdutils"
 with_gcc() {
   ensure_toolchain g++ $basics
   run build/tests "" -DCMAKE_CXX_COMPILER="$compiler"
