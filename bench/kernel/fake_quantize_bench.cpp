@@ -10,7 +10,7 @@ int main(int argc, char** argv) {
     float* out = bench::floats_out(size);
     for (auto _ : state) {
       for (std::size_t r = 0; r < size.rows; ++r)
-        kernel.fake_quantize(w + r * bench::row_length, row, out + r * bench::row_length);
+        kernel.fake_quantize(w + r * bench::row_length, row, out + r * bench::row_length, nullptr);
       benchmark::ClobberMemory();
     }
     bench::count(state, size.weights(), 8);

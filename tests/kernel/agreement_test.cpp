@@ -98,7 +98,7 @@ struct Sample {
   Levels levels;
   std::vector<float> x, decoded;
   std::vector<Affine> affine;
-  std::vector<unsigned> codes;
+  std::vector<unsigned> codes, inside;  // inside: 1 or 0
 
   Sample(support::NumPy& random, const Kind& kind, std::size_t n, std::size_t group_size)
       : group(group_size), levels(levels_of(kind.grid)) {
@@ -108,6 +108,7 @@ struct Sample {
       x.push_back(support::planted_weight(random, a, kind.grid));
       codes.push_back(oracle::code(x.back(), a, kind.grid));
       decoded.push_back(oracle::decode(codes.back(), a, kind.grid));
+      inside.push_back(oracle::inside(x.back(), a, kind.grid) ? 1 : 0);
     }
   }
 };
@@ -116,7 +117,7 @@ class Judge {
  public:
   explicit Judge(std::size_t most) : x_(most), out_(most), packed_(2 * most), affine_(most) {}
 
-  // The first n weights of the sample, through all four functions of the table.
+  // The first n weights of the sample, through every function of the table that takes a Row.
   void judge(support::Tally& tally, const Table& table, const Kind& kind, const Sample& s, std::size_t n, Flush flush) {
     const auto place = [&] {
       return std::string(table.name) + ", " + kind.name + ", " + std::to_string(s.levels.bits()) + " bits, groups of " +
@@ -140,12 +141,21 @@ class Judge {
     compare(tally, out, s, place, "dequantize");
 
     const auto fake = out_.slice(n, flush);
-    table.fake_quantize(x.data(), row, fake.data());
+    table.fake_quantize(x.data(), row, fake.data(), nullptr);
     compare(tally, fake, s, place, "fake_quantize");
 
     const auto same = out_.slice_of(x, flush);
-    table.fake_quantize(same.data(), row, same.data());
+    table.fake_quantize(same.data(), row, same.data(), nullptr);
     compare(tally, same, s, place, "fake_quantize in place");
+
+    const auto masked = out_.slice(n, flush);
+    const auto inside = oracle::pack({s.inside.begin(), s.inside.begin() + static_cast<std::ptrdiff_t>(n)}, 1);
+    const auto mask = packed_.slice(inside.size(), flush);
+    table.fake_quantize(x.data(), row, masked.data(), mask.data());
+    compare(tally, masked, s, place, "fake_quantize with a mask");
+    tally.check(std::equal(inside.begin(), inside.end(), mask.begin()), place,
+                [&] { return wrong_mask(s, n, mask.data()); });
+    tally.check(packed_.intact(), place, "fake_quantize wrote outside the mask");
   }
 
  private:
@@ -169,6 +179,17 @@ class Judge {
     os.precision(9);
     os << "weight " << k << ", " << s.x[k] << ", scale " << s.affine[k / s.group].scale << ", zero "
        << s.affine[k / s.group].zero << " got code " << fewbit::get_code(packed, k, bits) << " for " << s.codes[k];
+    return os.str();
+  }
+
+  static std::string wrong_mask(const Sample& s, std::size_t n, const std::uint8_t* mask) {
+    std::size_t k = 0;
+    while (k < n && fewbit::get_code(mask, k, 1) == s.inside[k]) ++k;
+    if (k == n) return "mask bits past the last are not zero";
+    std::ostringstream os;
+    os.precision(9);
+    os << "weight " << k << ", " << s.x[k] << ", scale " << s.affine[k / s.group].scale << ", zero "
+       << s.affine[k / s.group].zero << " should be " << (s.inside[k] ? "inside" : "outside");
     return os.str();
   }
 
@@ -287,6 +308,35 @@ TEST_CASE("every table finds the same ranges, group by group", "[kernel][agreeme
     }
   }
   tally.require(100'000);
+}
+
+TEST_CASE("every table adds magnitudes in the same order, to the last bit", "[kernel][agreement]") {
+  support::Tally tally;
+  support::NumPy random(500);
+  constexpr std::size_t most = 4127;
+  support::Guarded<float> room(most);
+  std::vector<float> x(most);
+  for (float& w : x) w = static_cast<float>(random.randn() * std::exp2(60 * random.random_sample() - 30));
+  std::vector<std::size_t> lengths{255, 256, 257, 1000, 2048, most};
+  for (std::size_t n = 0; n <= 130; ++n) lengths.push_back(n);
+  for (const std::size_t n : lengths) {
+    // Weight k goes to lane k % 16; then lane j takes lane j + 8, j + 4, j + 2, j + 1.
+    double lane[16] = {};
+    long double exact = 0;
+    for (std::size_t k = 0; k < n; ++k)
+      lane[k % 16] += std::fabs(static_cast<double>(x[k])), exact += std::fabs(static_cast<long double>(x[k]));
+    for (std::size_t half : {8u, 4u, 2u, 1u})
+      for (std::size_t j = 0; j < half; ++j) lane[j] += lane[j + half];
+    for (const Table* table : supported_tables()) {
+      const auto in = room.slice_of(std::span<const float>(x).first(n), n % 4 == 3 ? Flush::front : Flush::back);
+      const double sum = table->absolute_sum(in.data(), n);
+      tally.check(std::bit_cast<std::uint64_t>(sum) == std::bit_cast<std::uint64_t>(lane[0]), table->name, ", ", n,
+                  " weights: ", sum, " for ", lane[0]);
+      tally.check(std::fabs(static_cast<double>(sum - exact)) <= 1e-13 * static_cast<double>(exact), table->name, ", ",
+                  n, " weights: ", sum, " is far from the sum");
+    }
+  }
+  tally.require(2 * 137);
 }
 
 TEST_CASE("a weight far beyond the range saturates on its own side", "[kernel][bad-input][class-3]") {

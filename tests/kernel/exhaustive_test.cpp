@@ -84,7 +84,7 @@ class Judge {
     for (const Table* t : supported_tables()) {
       t->quantize(x_.data(), row, packed_.data());
       tally.check(packed_ == expected_, [&] { return first_wrong(*t, w, codes); });
-      t->fake_quantize(x_.data(), row, out_.data());
+      t->fake_quantize(x_.data(), row, out_.data(), nullptr);
       tally.check(std::memcmp(out_.data(), expected_out_.data(), n * sizeof(float)) == 0,
                   [&] { return first_wrong_weight(*t, w, codes); });
     }

@@ -132,20 +132,36 @@ inline int side_of_midpoint(float u, float a, float b) {
   return lost < 0 ? 1 : lost > 0 ? -1 : 0;
 }
 
+// The integer a weight is rounded to, which may lie beyond the levels.
+inline double rounded(float w, Affine a) {
+  const double whole = std::nearbyint(static_cast<double>(a.zero));
+  const float rest = static_cast<float>(static_cast<double>(a.zero) - whole);
+  const auto whole_quotient = static_cast<float>(std::nearbyint(static_cast<double>(add(divide(w, a.scale), rest))));
+  return static_cast<double>(add(whole_quotient, static_cast<float>(whole)));
+}
+
 inline unsigned code(float w, Affine a, const Grid& g) {
-  const float quotient = divide(w, a.scale);
   if (g.uniform()) {
-    const double whole = std::nearbyint(static_cast<double>(a.zero));
-    const float rest = static_cast<float>(static_cast<double>(a.zero) - whole);
-    const auto rounded = static_cast<float>(std::nearbyint(static_cast<double>(add(quotient, rest))));
-    const double level = static_cast<double>(add(rounded, static_cast<float>(whole)));
     const double first = static_cast<double>(g.first()), last = static_cast<double>(g.last());
-    return static_cast<unsigned>(std::clamp(level, first, last) - first);
+    return static_cast<unsigned>(std::clamp(rounded(w, a), first, last) - first);
   }
-  const float u = add(quotient, a.zero);
+  const float u = add(divide(w, a.scale), a.zero);
   unsigned best = 0;
   while (best + 1 < g.table.size() && side_of_midpoint(u, g.table[best], g.table[best + 1]) > 0) ++best;
   return best;
+}
+
+// Whether the levels cover w: its code needs no clamp; on a table, half a step beyond the outermost level and no more.
+inline bool inside(float w, Affine a, const Grid& g) {
+  if (g.uniform())
+    return rounded(w, a) >= static_cast<double>(g.first()) && rounded(w, a) <= static_cast<double>(g.last());
+  const double u = static_cast<double>(add(divide(w, a.scale), a.zero));
+  const auto half_step_outside = [&](std::size_t outer, std::size_t inner) {
+    return static_cast<double>(
+        to_float(1.5 * static_cast<double>(g.table[outer]) - 0.5 * static_cast<double>(g.table[inner])));
+  };
+  const std::size_t last = g.table.size() - 1;
+  return u >= half_step_outside(0, 1) && u <= half_step_outside(last, last - 1);
 }
 
 // scale * (level - zero); a difference of zero gives +0 whatever the sign of the scale.

@@ -39,18 +39,36 @@ constexpr float drop_digits(float f) {
   return std::bit_cast<float>((u + half - 1 + ((u >> dropped) & 1u)) & ~((1u << dropped) - 1));
 }
 
+constexpr float magnitude(float x) { return std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) & 0x7fffffffu); }
+
+// The smallest and the largest float that a type holds with all its digits.
+constexpr float first_normal(ScaleType t) { return t == ScaleType::f16 ? 0x1p-14f : 0x1p-126f; }
+constexpr float last_normal(ScaleType t) {
+  return t == ScaleType::f16 ? 65504.f : t == ScaleType::bf16 ? 0x1.fep127f : std::numeric_limits<float>::max();
+}
+
 // The stored value of a scale: nearest even, except that a result with fewer than the type's full digits (a
 // subnormal) goes away from zero. To nearest it could vanish, or fall so short that the largest weight of the
 // block misses the last level by many steps. A magnitude beyond the type comes back infinite.
+constexpr float round_scale(float scale, ScaleType t) {
+  const float rounded = t == ScaleType::f32   ? scale
+                        : t == ScaleType::f16 ? drop_digits<13>(scale)
+                                              : drop_digits<16>(scale);
+  const float size = magnitude(rounded);
+  return size >= first_normal(t) && size <= last_normal(t) ? rounded : round_odd_scale(static_cast<double>(scale), t);
+}
 constexpr float round_scale(double scale, ScaleType t) {
   constexpr double most = std::numeric_limits<float>::max();
-  if (!(scale >= -most && scale <= most)) return round_odd_scale(scale, t);
-  const auto f = static_cast<float>(scale);
-  const float rounded = t == ScaleType::f32 ? f : t == ScaleType::f16 ? drop_digits<13>(f) : drop_digits<16>(f);
-  const float magnitude = rounded < 0 ? -rounded : rounded;
-  const float first = t == ScaleType::f16 ? 0x1p-14f : 0x1p-126f;
-  const float last = t == ScaleType::f16 ? 65504.f : std::numeric_limits<float>::max();
-  return magnitude >= first && magnitude <= last ? rounded : round_odd_scale(scale, t);
+  const bool is_float = scale >= -most && scale <= most;
+  const float f = is_float ? static_cast<float>(scale) : 0.f;
+  return is_float && magnitude(f) >= first_normal(t) ? round_scale(f, t) : round_odd_scale(scale, t);
+}
+
+// Whether round_scale would leave a scale as it is, and it is an ordinary number of its type.
+constexpr bool is_stored_scale(float scale, ScaleType t) {
+  const std::uint32_t extra = t == ScaleType::f32 ? 0 : t == ScaleType::f16 ? (1u << 13) - 1 : (1u << 16) - 1;
+  const float size = magnitude(scale);
+  return (std::bit_cast<std::uint32_t>(scale) & extra) == 0 && size >= first_normal(t) && size <= last_normal(t);
 }
 
 // The largest stored value whose product with `reach` is a finite float.

@@ -10,6 +10,7 @@
 #include <limits>
 #include <span>
 
+#include <fewbit/core/affine.hpp>
 #include <fewbit/core/error.hpp>
 
 namespace fewbit {
@@ -50,6 +51,8 @@ class Levels {
     }
     for (std::size_t i = ascending.size() - 1; i < max_table; ++i)
       l.midpoints_[i] = std::numeric_limits<float>::infinity();
+    l.covered_ = {half_step_outside(ascending[0], ascending[1]),
+                  half_step_outside(ascending.back(), ascending[ascending.size() - 2])};
     return l;
   }
 
@@ -70,6 +73,9 @@ class Levels {
   constexpr const float* midpoints() const { return midpoints_.data(); }
   constexpr float midpoint(int i) const { return midpoints_[static_cast<std::size_t>(i)]; }
 
+  // For tables only: what they cover, half a step beyond the outermost levels.
+  constexpr Range covered() const { return covered_; }
+
   friend constexpr bool operator==(const Levels& a, const Levels& b) {
     if (a.bits_ != b.bits_ || a.count_ != b.count_ || a.uniform_ != b.uniform_) return false;
     return a.uniform_ ? a.first_ == b.first_ : a.table_ == b.table_;
@@ -86,6 +92,11 @@ class Levels {
     const double twice = 2 * static_cast<double>(nearest);
     return twice > sum || (twice == sum && lost < 0) ? below(nearest) : nearest;
   }
+  static constexpr float half_step_outside(float level, float inner) {
+    constexpr double most = std::numeric_limits<float>::max();
+    const double x = 1.5 * static_cast<double>(level) - 0.5 * static_cast<double>(inner);
+    return static_cast<float>(x > most ? most : x < -most ? -most : x);
+  }
   static constexpr float below(float x) {
     const auto u = std::bit_cast<std::uint32_t>(x);
     if (x == 0) return -std::numeric_limits<float>::denorm_min();
@@ -95,6 +106,7 @@ class Levels {
   int bits_ = 1, count_ = 2;
   float first_ = 0;
   bool uniform_ = true;
+  Range covered_{};
   std::array<float, max_table> table_{}, midpoints_{};
 };
 

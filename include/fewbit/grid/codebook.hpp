@@ -26,7 +26,7 @@ class Codebook {
   constexpr Affine fit(Range r) const {
     if (r.lo == r.hi) return constant(r.lo);
     const float most = r.hi > -r.lo ? r.hi : -r.lo;
-    return {float_scale(static_cast<double>(most) / static_cast<double>(reach_)), 0};
+    return {float_scale(most, reach_), 0};
   }
 
  private:

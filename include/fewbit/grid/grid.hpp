@@ -3,6 +3,7 @@
 // estimators, algorithms, storage, kernels and files know nothing else about it.
 
 #include <concepts>
+#include <type_traits>
 
 #include <fewbit/core/affine.hpp>
 #include <fewbit/core/granularity.hpp>
@@ -28,7 +29,7 @@ class Stored {
   constexpr ScaleType scale_type() const { return type_; }
   constexpr Affine fit(Range r) const {
     Affine a = grid_->fit(r);
-    const float scale = round_scale(static_cast<double>(a.scale), type_);
+    const float scale = round_scale(a.scale, type_);
     if (scale - scale != 0) return a;  // beyond the type: whoever stores it says so, with its value
     if constexpr (requires {
                     { grid_->zero(r, scale) } -> std::convertible_to<float>;
@@ -48,6 +49,13 @@ constexpr float float_scale(double scale) {
   constexpr float most = std::numeric_limits<float>::max();
   const float f = round_scale(scale, ScaleType::f32);
   return f > most ? most : f < -most ? -most : f;
+}
+
+// a / b as a scale: the float quotient where it is an ordinary number.
+constexpr float float_scale(float a, float b) {
+  if (!std::is_constant_evaluated())
+    if (const float q = a / b; is_stored_scale(q, ScaleType::f32)) return q;
+  return float_scale(static_cast<double>(a) / static_cast<double>(b));
 }
 
 // The largest power of two p <= most for which c / p is exact: a block of one value c is stored as p times c / p.

@@ -28,13 +28,13 @@ class Symmetric {
   constexpr Affine fit(Range r) const {
     const float c = r.lo;
     if (c == r.hi) return c == 0 ? Affine{} : constant(c);
-    const double lo = r.lo, hi = r.hi, most = hi > -lo ? hi : -lo;
+    const float lo = r.lo, hi = r.hi, most = hi > -lo ? hi : -lo;
     switch (reach_) {
-      case Reach::narrow: return {float_scale(most / static_cast<double>(levels_.last())), 0};
-      case Reach::full: return {float_scale(most / ((static_cast<double>(levels_.count()) - 1) / 2)), 0};
+      case Reach::narrow: return {float_scale(most, levels_.last()), 0};
+      case Reach::full: return {float_scale(most, (static_cast<float>(levels_.count()) - 1) / 2), 0};
       case Reach::signed_scale: break;
     }
-    return {float_scale((hi > -lo ? hi : lo) / static_cast<double>(levels_.first())), 0};
+    return {float_scale(hi > -lo ? hi : lo, levels_.first()), 0};
   }
 
  private:

@@ -19,7 +19,7 @@ namespace fewbit::kernel::avx2 {
 inline bool supported() { return cpu::has_avx2(); }
 }  // namespace fewbit::kernel::avx2
 
-FEWBIT_TARGET_BEGIN("avx2,fma")
+FEWBIT_TARGET_BEGIN("avx2,fma,f16c")
 namespace fewbit::kernel::avx2 {
 
 // A row shorter than a register, or the end of one.
@@ -39,7 +39,18 @@ inline void store_some(float* out, std::size_t n, __m256 v) {
   _mm256_maskstore_ps(out, _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), lane), v);
 }
 
-// ------------------------------------------------------------------------------------------------ ranges
+// The row behind the one at hand is usually next: it comes from memory while this one is worked on. Its ranges bring
+// one half of the lines, its codes the other, so that memory is never idle.
+inline void prefetch(const float* x) { _mm_prefetch(reinterpret_cast<const char*>(x), _MM_HINT_T1); }
+
+inline __m256 round_even(__m256 x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+inline __m256 clamp(__m256 x, __m256 lo, __m256 hi) { return _mm256_min_ps(_mm256_max_ps(x, lo), hi); }
+inline std::uint8_t within(__m256 x, __m256 lo, __m256 hi) {  // a bit for each lane
+  const __m256 both = _mm256_and_ps(_mm256_cmp_ps(x, lo, _CMP_GE_OQ), _mm256_cmp_ps(x, hi, _CMP_LE_OQ));
+  return static_cast<std::uint8_t>(_mm256_movemask_ps(both));
+}
+
+// ------------------------------------------------------------------------------------------------ ranges and sums
 
 inline float lowest(__m256 v) {
   __m128 s = _mm_min_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
@@ -53,7 +64,7 @@ inline float highest(__m256 v) {
 }
 
 // n >= 8. vminps and vmaxps pass over a NaN, so NaNs are gathered beside them; one compare serves two registers.
-inline Range range(const float* x, std::size_t n) {
+inline Range range(const float* x, std::size_t n, std::size_t ahead) {
   __m256 lo = _mm256_loadu_ps(x), hi = lo, lo2 = lo, hi2 = lo, nan = _mm256_cmp_ps(lo, lo, _CMP_UNORD_Q);
   std::size_t k = 8;
   for (; k + 16 <= n; k += 16) {
@@ -61,6 +72,7 @@ inline Range range(const float* x, std::size_t n) {
     lo = _mm256_min_ps(lo, a), hi = _mm256_max_ps(hi, a);
     lo2 = _mm256_min_ps(lo2, b), hi2 = _mm256_max_ps(hi2, b);
     nan = _mm256_or_ps(nan, _mm256_cmp_ps(a, b, _CMP_UNORD_Q));
+    if (k % 32 == 8) prefetch(x + k + ahead);
   }
   for (const std::size_t last = n - 8; k < n;
        k += 8) {  // the last register overlaps the one before: a range does not mind
@@ -78,9 +90,45 @@ inline void ranges(const float* x, std::size_t n, std::size_t group, Range* out)
   for (std::size_t k = 0; k < n; k += group, ++out) {
     const std::size_t some = n - k < group ? n - k : group;
     if (some < 8) return scalar::ranges(x + k, some, some, out);
-    *out = range(x + k, some);
+    *out = range(x + k, some, n);
     if (group >= n) return;  // k + group may not fit a size_t
   }
+}
+
+// Lane j of scalar::absolute_sum is lane j % 4 of register j / 4, and halves are added to halves.
+inline double absolute_sum(const float* x, std::size_t n) {
+  const __m256 no_sign = _mm256_castsi256_ps(_mm256_set1_epi32(0x7fffffff));
+  __m256d lane[4] = {_mm256_setzero_pd(), _mm256_setzero_pd(), _mm256_setzero_pd(), _mm256_setzero_pd()};
+  const auto add = [&](int to, __m256 v) {
+    v = _mm256_and_ps(v, no_sign);
+    lane[to] = _mm256_add_pd(lane[to], _mm256_cvtps_pd(_mm256_castps256_ps128(v)));
+    lane[to + 1] = _mm256_add_pd(lane[to + 1], _mm256_cvtps_pd(_mm256_extractf128_ps(v, 1)));
+  };
+  std::size_t k = 0;
+  for (; k + 16 <= n; k += 16) add(0, _mm256_loadu_ps(x + k)), add(2, _mm256_loadu_ps(x + k + 8));
+  if (k < n) add(0, load_some(x + k, n - k < 8 ? n - k : 8));
+  if (k + 8 < n) add(2, load_some(x + k + 8, n - k - 8));
+  const __m256d four = _mm256_add_pd(_mm256_add_pd(lane[0], lane[2]), _mm256_add_pd(lane[1], lane[3]));
+  const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+  return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
+
+// ------------------------------------------------------------------------------------------------ stored scales
+
+inline void widen_scales(ScaleType type, const std::uint8_t* stored, std::size_t n, Affine* out) {
+  std::size_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const auto halves = [&] { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(stored + 2 * i)); };
+    const __m256 scale = type == ScaleType::f32 ? _mm256_loadu_ps(reinterpret_cast<const float*>(stored + 4 * i))
+                         : type == ScaleType::f16
+                             ? _mm256_cvtph_ps(halves())
+                             : _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves()), 16));
+    const __m256 low = _mm256_unpacklo_ps(scale, _mm256_setzero_ps()),
+                 high = _mm256_unpackhi_ps(scale, _mm256_setzero_ps());
+    _mm256_storeu_ps(&out[i].scale, _mm256_permute2f128_ps(low, high, 0x20));
+    _mm256_storeu_ps(&out[i + 4].scale, _mm256_permute2f128_ps(low, high, 0x31));
+  }
+  scalar::widen_scales(type, stored + i * scale_bytes(type), n - i, out + i);
 }
 
 // ------------------------------------------------------------------------ how eight weights are scaled, and divided
@@ -113,10 +161,7 @@ inline __m256 weights(__m256 level, const Scale& a) {
 // w / scale by division: for any Affine.
 struct Divide : Scale {
   __m256 whole, rest;  // zero == whole + rest
-  explicit Divide(const Scale& a)
-      : Scale(a), whole(_mm256_round_ps(a.zero, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)) {
-    rest = _mm256_sub_ps(zero, whole);
-  }
+  explicit Divide(const Scale& a) : Scale(a), whole(round_even(a.zero)), rest(_mm256_sub_ps(zero, whole)) {}
   __m256 operator()(__m256 w) const { return _mm256_div_ps(w, scale); }
 };
 
@@ -126,9 +171,9 @@ inline __m256 in_order(__m256 v) { return _mm256_castpd_ps(_mm256_permute4x64_pd
 // Quotients of eight groups at once: one division serves them all.
 struct Quotients {
   alignas(32) float scale[8], zero[8], inverse[8], lo[8], hi[8];
-  unsigned exist;  // a bit for each group
+  unsigned exist = 0;  // a bit for each group
 
-  void prepare(const Affine* a, std::size_t n, const Levels& l) {
+  void prepare(const Affine* a, std::size_t n, const Levels& l, float outside) {
     alignas(32) Affine some[8];
     if (n < 8) {
       for (std::size_t g = 0; g < 8; ++g) some[g] = a[g < n ? g : 0];
@@ -144,7 +189,7 @@ struct Quotients {
                  near = _mm256_cmp_ps(_mm256_and_ps(z, no_sign), _mm256_set1_ps(0x1p20f), _CMP_LE_OQ);
     fit = _mm256_and_ps(fit, _mm256_and_ps(near, _mm256_cmp_ps(whole, z, _CMP_EQ_OQ)));
     exist = static_cast<unsigned>(_mm256_movemask_ps(fit));
-    const __m256 beyond = _mm256_set1_ps(Quotient::beyond);
+    const __m256 beyond = _mm256_set1_ps(outside);
     const __m256 first = _mm256_mul_ps(_mm256_sub_ps(_mm256_sub_ps(_mm256_set1_ps(l.first()), z), beyond), s);
     const __m256 last = _mm256_mul_ps(_mm256_add_ps(_mm256_sub_ps(_mm256_set1_ps(l.last()), z), beyond), s);
     _mm256_store_ps(scale, s), _mm256_store_ps(zero, z),
@@ -175,27 +220,37 @@ struct Integers {
       : first(_mm256_set1_ps(l.first())), last(_mm256_set1_ps(l.last())),
         first_code(_mm256_set1_epi32(static_cast<int>(l.first()))) {}
 
-  __m256 nearest(__m256 w, const Divide& divide) const {
-    const __m256 u = _mm256_add_ps(divide(w), divide.rest);
-    const __m256 q = _mm256_add_ps(_mm256_round_ps(u, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC), divide.whole);
-    return _mm256_min_ps(_mm256_max_ps(q, first), last);
+  __m256 rounded(__m256 w, const Divide& divide) const {
+    return _mm256_add_ps(round_even(_mm256_add_ps(divide(w), divide.rest)), divide.whole);
   }
+  __m256 nearest(__m256 w, const Divide& divide) const { return clamp(rounded(w, divide), first, last); }
   __m256i code(__m256 w, const Divide& divide) const {
     return _mm256_sub_epi32(_mm256_cvtps_epi32(nearest(w, divide)), first_code);
   }
   __m256 level(__m256i code) const { return _mm256_cvtepi32_ps(_mm256_add_epi32(code, first_code)); }
   __m256 nearest_weight(__m256 w, const Divide& divide) const { return weights(nearest(w, divide), divide); }
+  __m256 nearest_weight(__m256 w, const Divide& divide, std::uint8_t& inside) const {
+    const __m256 level = rounded(w, divide);
+    inside = within(level, first, last);
+    return weights(clamp(level, first, last), divide);
+  }
 
   // The same with a whole zero-point and a clamped quotient: level - zero is the rounded quotient itself.
   __m256i code(__m256 w, const Multiply& divide) const {
-    const __m256 q = _mm256_round_ps(divide(w), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+    const __m256 q = round_even(divide(w));
     return _mm256_add_epi32(_mm256_cvtps_epi32(q), _mm256_sub_epi32(_mm256_cvtps_epi32(divide.zero), first_code));
   }
-  __m256 nearest_weight(__m256 w, const Multiply& divide) const {  // + 0 turns a -0 into +0
-    const __m256 q = _mm256_round_ps(divide(w), _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+  static __m256 scaled(__m256 q, const Multiply& divide) {  // + 0 turns a -0 into +0
     const __m256 sign_bit = _mm256_set1_ps(-0.f), sign = _mm256_and_ps(divide.scale, sign_bit);
     return _mm256_mul_ps(_mm256_andnot_ps(sign_bit, divide.scale),
                          _mm256_add_ps(_mm256_xor_ps(q, sign), _mm256_setzero_ps()));
+  }
+  __m256 nearest_weight(__m256 w, const Multiply& divide) const { return scaled(round_even(divide(w)), divide); }
+  __m256 nearest_weight(__m256 w, const Multiply& divide, std::uint8_t& inside) const {  // clamped to Quotient::outer
+    const __m256 q = round_even(divide(w));
+    const __m256 lo = _mm256_sub_ps(first, divide.zero), hi = _mm256_sub_ps(last, divide.zero);
+    inside = within(q, lo, hi);
+    return scaled(clamp(q, lo, hi), divide);
   }
 };
 
@@ -204,15 +259,15 @@ struct Table16 {
   __m256 low, high;                 // the levels
   __m256 step8, step4, step4_high;  // midpoint 7; 3; 11
   __m256 step2, step1;              // midpoints 1, 5, 9, 13 in each half; 0, 2, .. 14
-  explicit Table16(const Levels& l) {
+  Range covered;
+  explicit Table16(const Levels& l) : covered(l.covered()) {
     const float* m = l.midpoints();
     low = _mm256_loadu_ps(l.data()), high = _mm256_loadu_ps(l.data() + 8);
     step8 = _mm256_set1_ps(m[7]), step4 = _mm256_set1_ps(m[3]), step4_high = _mm256_set1_ps(m[11]);
     step2 = _mm256_setr_ps(m[1], m[5], m[9], m[13], m[1], m[5], m[9], m[13]);
     step1 = _mm256_setr_ps(m[0], m[2], m[4], m[6], m[8], m[10], m[12], m[14]);
   }
-  __m256i code(__m256 w, const Divide& divide) const {
-    const __m256 u = _mm256_add_ps(divide(w), divide.zero);
+  __m256i search(__m256 u) const {
     const __m256 b8 = _mm256_cmp_ps(u, step8, _CMP_GT_OQ);
     const __m256 b4 = _mm256_cmp_ps(u, _mm256_blendv_ps(step4, step4_high, b8), _CMP_GT_OQ);
     // A true compare is -1, so sums of compares are the bits found so far, negated: an index into the next midpoints.
@@ -227,15 +282,14 @@ struct Table16 {
     const __m256 pick_high = _mm256_castsi256_ps(_mm256_slli_epi32(code, 28));  // bit 3 becomes the sign
     return _mm256_blendv_ps(_mm256_permutevar8x32_ps(low, code), _mm256_permutevar8x32_ps(high, code), pick_high);
   }
-  __m256 nearest_weight(__m256 w, const Divide& divide) const { return weights(level(code(w, divide)), divide); }
 };
 
 // 17 to 256 levels: the same search over tables in memory.
 struct Table256 {
   const float *levels, *midpoints;
-  explicit Table256(const Levels& l) : levels(l.data()), midpoints(l.midpoints()) {}
-  __m256i code(__m256 w, const Divide& divide) const {
-    const __m256 u = _mm256_add_ps(divide(w), divide.zero);
+  Range covered;
+  explicit Table256(const Levels& l) : levels(l.data()), midpoints(l.midpoints()), covered(l.covered()) {}
+  __m256i search(__m256 u) const {
     __m256i found = _mm256_setzero_si256();
     for (int step = 128; step > 0; step /= 2) {
       const __m256i to = _mm256_add_epi32(found, _mm256_set1_epi32(step - 1));
@@ -245,15 +299,27 @@ struct Table256 {
     return found;
   }
   __m256 level(__m256i code) const { return _mm256_i32gather_ps(levels, code, 4); }
-  __m256 nearest_weight(__m256 w, const Divide& divide) const { return weights(level(code(w, divide)), divide); }
+};
+
+// What both tables make of that.
+template <class Searched>
+struct Entries : Searched {
+  using Searched::Searched;
+  static __m256 scaled(__m256 w, const Divide& divide) { return _mm256_add_ps(divide(w), divide.zero); }
+  __m256i code(__m256 w, const Divide& divide) const { return this->search(scaled(w, divide)); }
+  __m256 nearest_weight(__m256 w, const Divide& divide) const { return weights(this->level(code(w, divide)), divide); }
+  __m256 nearest_weight(__m256 w, const Divide& divide, std::uint8_t& inside) const {
+    inside = within(scaled(w, divide), _mm256_set1_ps(this->covered.lo), _mm256_set1_ps(this->covered.hi));
+    return nearest_weight(w, divide);
+  }
 };
 
 // Calls f with the shape these levels have.
 template <class F>
 inline void with_shape(const Levels& l, F&& f) {
   if (l.uniform()) f(Integers(l));
-  else if (l.count() <= 16) f(Table16(l));
-  else f(Table256(l));
+  else if (l.count() <= 16) f(Entries<Table16>(l));
+  else f(Entries<Table256>(l));
 }
 
 // ----------------------------------------------------------------------------------------- packing, any width
@@ -390,7 +456,7 @@ inline void each_scaled(const Row& r, Bulk&& bulk, F&& f) {
 }
 
 template <class Shape, class Bulk, class F>
-inline void each_divided(const Row& r, const Shape&, Bulk&& bulk, F&& f) {
+inline void each_divided(const Row& r, const Shape&, float outside, Bulk&& bulk, F&& f) {
   if (groups_end_inside(r)) {
     for (std::size_t k = 0; k < r.n; k += 8) f(k, r.n - k < 8 ? r.n - k : std::size_t{8}, Divide(scales_at(r, k)));
     return;
@@ -400,7 +466,7 @@ inline void each_divided(const Row& r, const Shape&, Bulk&& bulk, F&& f) {
   for (std::size_t k = 0, g = 0, end = 0; k < r.n; k = end, ++g) {
     end = r.n - k > r.group ? k + r.group : r.n;
     if constexpr (std::is_same_v<Shape, Integers>) {
-      if (g % 8 == 0) quotients.prepare(r.affine + g, groups - g, *r.levels);
+      if (g % 8 == 0) quotients.prepare(r.affine + g, groups - g, *r.levels, outside);
       if (quotients.exist >> (g % 8) & 1u) {
         take_group(k, end, Multiply(quotients, g % 8), bulk, f);
         continue;
@@ -414,12 +480,10 @@ template <int bits, class Shape>
 inline void quantize_narrow(const float* x, const Row& r, std::uint8_t* packed, const Shape& shape) {
   const Packing packing(bits);
   each_divided(
-      r, shape,
+      r, shape, Quotient::inner,
       [&](std::size_t k, std::size_t end, const auto& divide) {
         for (; k + 32 <= end; k += 32) {
-          // The row behind this one is usually next: it comes from memory while this one is worked on.
-          _mm_prefetch(reinterpret_cast<const char*>(x + k + r.n), _MM_HINT_T1);
-          _mm_prefetch(reinterpret_cast<const char*>(x + k + r.n + 16), _MM_HINT_T1);
+          prefetch(x + k + 16 + r.n);
           const __m256i c0 = shape.code(_mm256_loadu_ps(x + k), divide),
                         c1 = shape.code(_mm256_loadu_ps(x + k + 8), divide);
           const __m256i c2 = shape.code(_mm256_loadu_ps(x + k + 16), divide),
@@ -438,10 +502,10 @@ inline void quantize_wide(const float* x, const Row& r, std::uint8_t* packed, co
   const Packing packing(r.levels->bits());
   const std::size_t whole = packing.whole_registers(r.n);
   each_divided(
-      r, shape,
+      r, shape, Quotient::inner,
       [&](std::size_t k, std::size_t end, const auto& divide) {
         for (end = end < whole ? end : whole; k + 8 <= end; k += 8) {
-          _mm_prefetch(reinterpret_cast<const char*>(x + k + r.n), _MM_HINT_T1);
+          prefetch(x + k + r.n);
           packing.store_wide(packed + k / 8 * packing.bits, shape.code(_mm256_loadu_ps(x + k), divide));
         }
         return k;
@@ -527,30 +591,39 @@ inline void dequantize(const std::uint8_t* packed, const Row& r, float* out) {
   _mm_sfence();  // whoever reads the row next sees it
 }
 
-inline void fake_quantize(const float* x, const Row& r, float* out) {
+template <bool masked>
+inline void fake_quantize_to(const float* x, const Row& r, float* out, std::uint8_t* mask) {
   with_shape(*r.levels, [&](const auto& shape) {
+    const auto nearest = [&](__m256 w, const auto& divide, std::uint8_t& inside) {
+      if constexpr (masked) return shape.nearest_weight(w, divide, inside);
+      else return shape.nearest_weight(w, divide);
+    };
     each_divided(
-        r, shape,
+        r, shape, masked ? Quotient::outer : Quotient::inner,
         [&](std::size_t k, std::size_t end, const auto& divide) {
           for (; k + 32 <= end; k += 32) {
-            _mm_prefetch(reinterpret_cast<const char*>(x + k + r.n), _MM_HINT_T1);
-            _mm_prefetch(reinterpret_cast<const char*>(x + k + r.n + 16), _MM_HINT_T1);
-            const __m256 w0 = shape.nearest_weight(_mm256_loadu_ps(x + k), divide),
-                         w1 = shape.nearest_weight(_mm256_loadu_ps(x + k + 8), divide);
-            const __m256 w2 = shape.nearest_weight(_mm256_loadu_ps(x + k + 16), divide),
-                         w3 = shape.nearest_weight(_mm256_loadu_ps(x + k + 24), divide);
+            prefetch(x + k + r.n), prefetch(x + k + r.n + 16);
+            std::uint8_t inside[4];
+            const __m256 w0 = nearest(_mm256_loadu_ps(x + k), divide, inside[0]),
+                         w1 = nearest(_mm256_loadu_ps(x + k + 8), divide, inside[1]);
+            const __m256 w2 = nearest(_mm256_loadu_ps(x + k + 16), divide, inside[2]),
+                         w3 = nearest(_mm256_loadu_ps(x + k + 24), divide, inside[3]);
             _mm256_storeu_ps(out + k, w0), _mm256_storeu_ps(out + k + 8, w1), _mm256_storeu_ps(out + k + 16, w2),
                 _mm256_storeu_ps(out + k + 24, w3);
+            if constexpr (masked) std::memcpy(mask + k / 8, inside, sizeof inside);
           }
           return k;
         },
         [&](std::size_t k, std::size_t n, const auto& divide) {
-          store_some(out + k, n, shape.nearest_weight(load_some(x + k, n), divide));
+          std::uint8_t inside = 0;
+          store_some(out + k, n, nearest(load_some(x + k, n), divide, inside));
+          if constexpr (masked) mask[k / 8] = static_cast<std::uint8_t>(inside & ((1u << n) - 1));
         });
   });
 }
-
-inline constexpr Table table{"avx2", supported, ranges, quantize, dequantize, fake_quantize};
+inline void fake_quantize(const float* x, const Row& r, float* out, std::uint8_t* mask) {
+  return mask == nullptr ? fake_quantize_to<false>(x, r, out, mask) : fake_quantize_to<true>(x, r, out, mask);
+}
 
 }  // namespace fewbit::kernel::avx2
 FEWBIT_TARGET_END

@@ -17,6 +17,7 @@
 
 namespace fewbit::kernel::avx512 {
 inline bool supported() { return cpu::has_avx512(); }
+inline bool supported_vnni() { return cpu::has_avx512() && cpu::has_vnni(); }
 }  // namespace fewbit::kernel::avx512
 
 // g++ 12 takes the don't-care operands of its own intrinsics for uninitialized variables.
@@ -33,10 +34,19 @@ inline constexpr int nearest_even = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EX
 // The first n of sixteen lanes.
 inline __mmask16 first_lanes(std::size_t n) { return static_cast<__mmask16>((1u << n) - 1); }
 
-// ------------------------------------------------------------------------------------------------ ranges
+// The row behind the one at hand is usually next: it comes from memory while this one is worked on. Its ranges bring
+// one half of the lines, its codes the other, so that memory is never idle.
+inline void prefetch(const float* x) { _mm_prefetch(reinterpret_cast<const char*>(x), _MM_HINT_T1); }
+
+inline __m512 clamp(__m512 x, __m512 lo, __m512 hi) { return _mm512_min_ps(_mm512_max_ps(x, lo), hi); }
+inline __mmask16 within(__m512 x, __m512 lo, __m512 hi) {
+  return _mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask(x, lo, _CMP_GE_OQ), x, hi, _CMP_LE_OQ);
+}
+
+// ------------------------------------------------------------------------------------------------ ranges and sums
 
 // n > 0. vminps and vmaxps pass over a NaN, so NaNs are gathered beside them; one compare serves two registers.
-inline Range range(const float* x, std::size_t n) {
+inline Range range(const float* x, std::size_t n, std::size_t ahead) {
   constexpr float infinity = std::numeric_limits<float>::infinity(),
                   quiet_nan = std::numeric_limits<float>::quiet_NaN();
   __m512 lo = _mm512_set1_ps(infinity), hi = _mm512_set1_ps(-infinity), lo2 = lo, hi2 = hi;
@@ -47,6 +57,7 @@ inline Range range(const float* x, std::size_t n) {
     lo = _mm512_min_ps(lo, a), hi = _mm512_max_ps(hi, a);
     lo2 = _mm512_min_ps(lo2, b), hi2 = _mm512_max_ps(hi2, b);
     nan = static_cast<__mmask16>(nan | _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q));
+    prefetch(x + k + ahead);
   }
   for (; k < n; k += 16) {
     const __mmask16 some = n - k < 16 ? first_lanes(n - k) : static_cast<__mmask16>(0xffff);
@@ -62,8 +73,41 @@ inline void ranges(const float* x, std::size_t n, std::size_t group, Range* out)
   if (group < 8) return scalar::ranges(x, n, group, out);
   for (std::size_t k = 0, end = 0; k < n; k = end, ++out) {
     end = n - k > group ? k + group : n;
-    *out = range(x + k, end - k);
+    *out = range(x + k, end - k, n);
   }
+}
+
+// Lane j of scalar::absolute_sum is lane j here, and halves are added to halves.
+inline double absolute_sum(const float* x, std::size_t n) {
+  const auto add = [](__m512d& low, __m512d& high, __m512 v) {
+    low = _mm512_add_pd(low, _mm512_cvtps_pd(_mm512_castps512_ps256(v)));
+    high = _mm512_add_pd(high, _mm512_cvtps_pd(_mm512_extractf32x8_ps(v, 1)));
+  };
+  __m512d low = _mm512_setzero_pd(), high = low;
+  for (std::size_t k = 0; k < n; k += 16)
+    add(low, high, _mm512_abs_ps(_mm512_maskz_loadu_ps(n - k < 16 ? first_lanes(n - k) : first_lanes(16), x + k)));
+  low = _mm512_add_pd(low, high);
+  const __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(low), _mm512_extractf64x4_pd(low, 1));
+  const __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+  return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
+
+// ------------------------------------------------------------------------------------------------ stored scales
+
+inline void widen_scales(ScaleType type, const std::uint8_t* stored, std::size_t n, Affine* out) {
+  const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+  std::size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    const auto halves = [&] { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(stored + 2 * i)); };
+    const __m512 scale = type == ScaleType::f32 ? _mm512_loadu_ps(stored + 4 * i)
+                         : type == ScaleType::f16
+                             ? _mm512_cvtph_ps(halves())
+                             : _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves()), 16));
+    _mm512_storeu_ps(&out[i].scale, _mm512_permutex2var_ps(scale, low, _mm512_setzero_ps()));
+    _mm512_storeu_ps(&out[i + 8].scale, _mm512_permutex2var_ps(scale, high, _mm512_setzero_ps()));
+  }
+  scalar::widen_scales(type, stored + i * scale_bytes(type), n - i, out + i);
 }
 
 // ---------------------------------------------------------------------- how sixteen weights are scaled, and divided
@@ -105,9 +149,9 @@ struct Divide : Scale {
 // Quotients of sixteen groups at once: one division serves them all.
 struct Quotients {
   alignas(64) float scale[16], zero[16], inverse[16], lo[16], hi[16];
-  unsigned exist;  // a bit for each group
+  unsigned exist = 0;  // a bit for each group
 
-  void prepare(const Affine* a, std::size_t n, const Levels& l) {
+  void prepare(const Affine* a, std::size_t n, const Levels& l, float outside) {
     const __mmask16 x_lanes = n < 8 ? first_lanes(2 * n) : static_cast<__mmask16>(0xffff);
     const __mmask16 y_lanes = n <= 8   ? static_cast<__mmask16>(0)
                               : n < 16 ? first_lanes(2 * (n - 8))
@@ -122,7 +166,7 @@ struct Quotients {
             static_cast<unsigned>(_mm512_cmp_ps_mask(size, _mm512_set1_ps(0x1p60f), _CMP_LE_OQ)) &
             static_cast<unsigned>(_mm512_cmp_ps_mask(_mm512_abs_ps(z), _mm512_set1_ps(0x1p20f), _CMP_LE_OQ)) &
             static_cast<unsigned>(_mm512_cmp_ps_mask(whole, z, _CMP_EQ_OQ));
-    const __m512 beyond = _mm512_set1_ps(Quotient::beyond);
+    const __m512 beyond = _mm512_set1_ps(outside);
     const __m512 first = _mm512_mul_ps(_mm512_sub_ps(_mm512_sub_ps(_mm512_set1_ps(l.first()), z), beyond), s);
     const __m512 last = _mm512_mul_ps(_mm512_add_ps(_mm512_sub_ps(_mm512_set1_ps(l.last()), z), beyond), s);
     _mm512_store_ps(scale, s), _mm512_store_ps(zero, z),
@@ -153,36 +197,49 @@ struct Integers {
       : first(_mm512_set1_ps(l.first())), last(_mm512_set1_ps(l.last())),
         first_code(_mm512_set1_epi32(static_cast<int>(l.first()))) {}
 
-  __m512 nearest(__m512 w, const Divide& divide) const {
-    const __m512 q =
-        _mm512_add_ps(_mm512_roundscale_ps(_mm512_add_ps(divide(w), divide.rest), nearest_even), divide.whole);
-    return _mm512_min_ps(_mm512_max_ps(q, first), last);
+  __m512 rounded(__m512 w, const Divide& divide) const {
+    return _mm512_add_ps(_mm512_roundscale_ps(_mm512_add_ps(divide(w), divide.rest), nearest_even), divide.whole);
   }
+  __m512 nearest(__m512 w, const Divide& divide) const { return clamp(rounded(w, divide), first, last); }
   __m512i code(__m512 w, const Divide& divide) const {
     return _mm512_sub_epi32(_mm512_cvtps_epi32(nearest(w, divide)), first_code);
   }
   __m512 level(__m512i code) const { return _mm512_cvtepi32_ps(_mm512_add_epi32(code, first_code)); }
   __m512 nearest_weight(__m512 w, const Divide& divide) const { return weights(nearest(w, divide), divide); }
+  __m512 nearest_weight(__m512 w, const Divide& divide, __mmask16& inside) const {
+    const __m512 level = rounded(w, divide);
+    inside = within(level, first, last);
+    return weights(clamp(level, first, last), divide);
+  }
 
   // The same with a whole zero-point and a clamped quotient: level - zero is the rounded quotient itself.
   __m512i code(__m512 w, const Multiply& divide) const {
     const __m512i q = _mm512_cvt_roundps_epi32(divide(w), nearest_even);
     return _mm512_add_epi32(q, _mm512_sub_epi32(_mm512_cvtps_epi32(divide.zero), first_code));
   }
-  __m512 nearest_weight(__m512 w, const Multiply& divide) const {  // + 0 turns a -0 into +0
-    const __m512 q = _mm512_roundscale_ps(divide(w), nearest_even);
+  static __m512 scaled(__m512 q, const Multiply& divide) {  // + 0 turns a -0 into +0
     const __m512 sign_bit = _mm512_set1_ps(-0.f), sign = _mm512_and_ps(divide.scale, sign_bit);
     return _mm512_mul_ps(_mm512_andnot_ps(sign_bit, divide.scale),
                          _mm512_add_ps(_mm512_xor_ps(q, sign), _mm512_setzero_ps()));
+  }
+  __m512 nearest_weight(__m512 w, const Multiply& divide) const {
+    return scaled(_mm512_roundscale_ps(divide(w), nearest_even), divide);
+  }
+  __m512 nearest_weight(__m512 w, const Multiply& divide, __mmask16& inside) const {  // clamped to Quotient::outer
+    const __m512 q = _mm512_roundscale_ps(divide(w), nearest_even);
+    const __m512 lo = _mm512_sub_ps(first, divide.zero), hi = _mm512_sub_ps(last, divide.zero);
+    inside = within(q, lo, hi);
+    return scaled(clamp(q, lo, hi), divide);
   }
 };
 
 // Up to 16 levels: levels and midpoints live in a register each, and the code is found by binary search.
 struct Table16 {
   __m512 levels, midpoints;
-  explicit Table16(const Levels& l) : levels(_mm512_loadu_ps(l.data())), midpoints(_mm512_loadu_ps(l.midpoints())) {}
-  __m512i code(__m512 w, const Divide& divide) const {
-    const __m512 u = _mm512_add_ps(divide(w), divide.zero);
+  Range covered;
+  explicit Table16(const Levels& l)
+      : levels(_mm512_loadu_ps(l.data())), midpoints(_mm512_loadu_ps(l.midpoints())), covered(l.covered()) {}
+  __m512i search(__m512 u) const {
     __m512i found = _mm512_setzero_si512();
     for (int step = 8; step > 0; step /= 2) {
       const __m512 midpoint = _mm512_permutexvar_ps(_mm512_add_epi32(found, _mm512_set1_epi32(step - 1)), midpoints);
@@ -191,15 +248,14 @@ struct Table16 {
     return found;
   }
   __m512 level(__m512i code) const { return _mm512_permutexvar_ps(code, levels); }
-  __m512 nearest_weight(__m512 w, const Divide& divide) const { return weights(level(code(w, divide)), divide); }
 };
 
 // 17 to 256 levels: the same search over tables in memory.
 struct Table256 {
   const float *levels, *midpoints;
-  explicit Table256(const Levels& l) : levels(l.data()), midpoints(l.midpoints()) {}
-  __m512i code(__m512 w, const Divide& divide) const {
-    const __m512 u = _mm512_add_ps(divide(w), divide.zero);
+  Range covered;
+  explicit Table256(const Levels& l) : levels(l.data()), midpoints(l.midpoints()), covered(l.covered()) {}
+  __m512i search(__m512 u) const {
     __m512i found = _mm512_setzero_si512();
     for (int step = 128; step > 0; step /= 2) {
       const __m512 midpoint = _mm512_i32gather_ps(_mm512_add_epi32(found, _mm512_set1_epi32(step - 1)), midpoints, 4);
@@ -208,15 +264,27 @@ struct Table256 {
     return found;
   }
   __m512 level(__m512i code) const { return _mm512_i32gather_ps(code, levels, 4); }
-  __m512 nearest_weight(__m512 w, const Divide& divide) const { return weights(level(code(w, divide)), divide); }
+};
+
+// What both tables make of that.
+template <class Searched>
+struct Entries : Searched {
+  using Searched::Searched;
+  static __m512 scaled(__m512 w, const Divide& divide) { return _mm512_add_ps(divide(w), divide.zero); }
+  __m512i code(__m512 w, const Divide& divide) const { return this->search(scaled(w, divide)); }
+  __m512 nearest_weight(__m512 w, const Divide& divide) const { return weights(this->level(code(w, divide)), divide); }
+  __m512 nearest_weight(__m512 w, const Divide& divide, __mmask16& inside) const {
+    inside = within(scaled(w, divide), _mm512_set1_ps(this->covered.lo), _mm512_set1_ps(this->covered.hi));
+    return nearest_weight(w, divide);
+  }
 };
 
 // Calls f with the shape these levels have.
 template <class F>
 inline void with_shape(const Levels& l, F&& f) {
   if (l.uniform()) f(Integers(l));
-  else if (l.count() <= 16) f(Table16(l));
-  else f(Table256(l));
+  else if (l.count() <= 16) f(Entries<Table16>(l));
+  else f(Entries<Table256>(l));
 }
 
 // ----------------------------------------------------------------------------------------- packing, any width
@@ -343,7 +411,7 @@ inline void each_scaled(const Row& r, Bulk&& bulk, F&& f) {
 }
 
 template <class Shape, class Bulk, class F>
-inline void each_divided(const Row& r, const Shape&, Bulk&& bulk, F&& f) {
+inline void each_divided(const Row& r, const Shape&, float outside, Bulk&& bulk, F&& f) {
   if (groups_end_inside(r)) {
     for (std::size_t k = 0; k < r.n; k += 16) f(k, r.n - k < 16 ? r.n - k : std::size_t{16}, Divide(scales_at(r, k)));
     return;
@@ -353,7 +421,7 @@ inline void each_divided(const Row& r, const Shape&, Bulk&& bulk, F&& f) {
   for (std::size_t k = 0, g = 0, end = 0; k < r.n; k = end, ++g) {
     end = r.n - k > r.group ? k + r.group : r.n;
     if constexpr (std::is_same_v<Shape, Integers>) {
-      if (g % 16 == 0) quotients.prepare(r.affine + g, groups - g, *r.levels);
+      if (g % 16 == 0) quotients.prepare(r.affine + g, groups - g, *r.levels, outside);
       if (quotients.exist >> (g % 16) & 1u) {
         take_group(k, end, Multiply(quotients, g % 16), bulk, f);
         continue;
@@ -365,21 +433,16 @@ inline void each_divided(const Row& r, const Shape&, Bulk&& bulk, F&& f) {
 
 inline __m512 load_some(const float* x, std::size_t n) { return _mm512_maskz_loadu_ps(first_lanes(n), x); }
 
-// The row behind the one at hand is usually next: it comes from memory while this one is worked on.
-inline void prefetch64(const float* x) {
-  for (int i = 0; i < 64; i += 16) _mm_prefetch(reinterpret_cast<const char*>(x + i), _MM_HINT_T1);
-}
-
 // bits 0: any width, known at run time only.
 template <int bits, class Shape>
 inline void quantize_rows(const float* x, const Row& r, std::uint8_t* packed, const Shape& shape) {
   const Packing packing(r.levels->bits());
   each_divided(
-      r, shape,
+      r, shape, Quotient::inner,
       [&](std::size_t k, std::size_t end, const auto& divide) {
         if constexpr (bits > 0) {
           for (; k + 64 <= end; k += 64) {
-            prefetch64(x + k + r.n);
+            prefetch(x + k + 16 + r.n), prefetch(x + k + 48 + r.n);
             const __m512i c0 = shape.code(_mm512_loadu_ps(x + k), divide),
                           c1 = shape.code(_mm512_loadu_ps(x + k + 16), divide);
             const __m512i c2 = shape.code(_mm512_loadu_ps(x + k + 32), divide),
@@ -500,29 +563,40 @@ inline void dequantize(const std::uint8_t* packed, const Row& r, float* out) {
   _mm_sfence();  // whoever reads the row next sees it
 }
 
-inline void fake_quantize(const float* x, const Row& r, float* out) {
+template <bool masked>
+inline void fake_quantize_to(const float* x, const Row& r, float* out, std::uint8_t* mask) {
   with_shape(*r.levels, [&](const auto& shape) {
+    const auto nearest = [&](__m512 w, const auto& divide, __mmask16& inside) {
+      if constexpr (masked) return shape.nearest_weight(w, divide, inside);
+      else return shape.nearest_weight(w, divide);
+    };
     each_divided(
-        r, shape,
+        r, shape, masked ? Quotient::outer : Quotient::inner,
         [&](std::size_t k, std::size_t end, const auto& divide) {
           for (; k + 64 <= end; k += 64) {
-            prefetch64(x + k + r.n);
-            const __m512 w0 = shape.nearest_weight(_mm512_loadu_ps(x + k), divide),
-                         w1 = shape.nearest_weight(_mm512_loadu_ps(x + k + 16), divide);
-            const __m512 w2 = shape.nearest_weight(_mm512_loadu_ps(x + k + 32), divide),
-                         w3 = shape.nearest_weight(_mm512_loadu_ps(x + k + 48), divide);
+            for (std::size_t i = k; i < k + 64; i += 16) prefetch(x + i + r.n);
+            __mmask16 inside[4];
+            const __m512 w0 = nearest(_mm512_loadu_ps(x + k), divide, inside[0]),
+                         w1 = nearest(_mm512_loadu_ps(x + k + 16), divide, inside[1]);
+            const __m512 w2 = nearest(_mm512_loadu_ps(x + k + 32), divide, inside[2]),
+                         w3 = nearest(_mm512_loadu_ps(x + k + 48), divide, inside[3]);
             _mm512_storeu_ps(out + k, w0), _mm512_storeu_ps(out + k + 16, w1), _mm512_storeu_ps(out + k + 32, w2),
                 _mm512_storeu_ps(out + k + 48, w3);
+            if constexpr (masked) std::memcpy(mask + k / 8, inside, sizeof inside);
           }
           return k;
         },
         [&](std::size_t k, std::size_t n, const auto& divide) {
-          _mm512_mask_storeu_ps(out + k, first_lanes(n), shape.nearest_weight(load_some(x + k, n), divide));
+          __mmask16 inside = 0;
+          _mm512_mask_storeu_ps(out + k, first_lanes(n), nearest(load_some(x + k, n), divide, inside));
+          inside = static_cast<__mmask16>(inside & first_lanes(n));
+          if constexpr (masked) std::memcpy(mask + k / 8, &inside, (n + 7) / 8);
         });
   });
 }
-
-inline constexpr Table table{"avx512", supported, ranges, quantize, dequantize, fake_quantize};
+inline void fake_quantize(const float* x, const Row& r, float* out, std::uint8_t* mask) {
+  return mask == nullptr ? fake_quantize_to<false>(x, r, out, mask) : fake_quantize_to<true>(x, r, out, mask);
+}
 
 }  // namespace fewbit::kernel::avx512
 FEWBIT_TARGET_END

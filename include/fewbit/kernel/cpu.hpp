@@ -4,14 +4,24 @@
 
 #include <fewbit/config.hpp>
 
+#if FEWBIT_X86_64
+#include <cpuid.h>
+#endif
+
 namespace fewbit::kernel::cpu {
 
 #if FEWBIT_X86_64
-inline bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+// clang 14 does not know the name "f16c".
+inline bool has_f16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+inline bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_f16c(); }
 inline bool has_avx512() {
   return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
+inline bool has_vnni() { return __builtin_cpu_supports("avx512vnni"); }
 #endif
 
 }  // namespace fewbit::kernel::cpu

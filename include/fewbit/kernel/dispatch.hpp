@@ -9,16 +9,16 @@
 #include <span>
 #include <string_view>
 
-#include <fewbit/kernel/avx2.hpp>
-#include <fewbit/kernel/avx512.hpp>
-#include <fewbit/kernel/neon.hpp>
-#include <fewbit/kernel/scalar.hpp>
+#include <fewbit/kernel/avx2_products.hpp>
+#include <fewbit/kernel/avx512_products.hpp>
+#include <fewbit/kernel/neon_products.hpp>
+#include <fewbit/kernel/scalar_products.hpp>
 
 namespace fewbit::kernel {
 
 inline constexpr std::array tables {
 #if FEWBIT_X86_64
-  &avx512::table, &avx2::table,
+  &avx512::table_vnni, &avx512::table, &avx2::table,
 #endif
 #if FEWBIT_ARM64
       &neon::table,

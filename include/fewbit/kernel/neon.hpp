@@ -41,7 +41,18 @@ inline void store_some(float* out, std::size_t n, float32x4x2_t v) {
   std::memcpy(out, room, n * sizeof *out);
 }
 
-// ------------------------------------------------------------------------------------------------ ranges
+inline float32x4_t clamp(float32x4_t x, float32x4_t lo, float32x4_t hi) { return vminnmq_f32(vmaxnmq_f32(x, lo), hi); }
+// All ones in the lanes of numbers in [lo, hi].
+inline uint32x4_t within(float32x4_t x, float32x4_t lo, float32x4_t hi) {
+  return vandq_u32(vcgeq_f32(x, lo), vcleq_f32(x, hi));
+}
+// A bit for each of eight lanes.
+inline std::uint8_t bits_of(uint32x4_t low, uint32x4_t high) {
+  const uint32x4_t bit = {1, 2, 4, 8};
+  return static_cast<std::uint8_t>(vaddvq_u32(vandq_u32(low, bit)) | vaddvq_u32(vandq_u32(high, bit)) << 4);
+}
+
+// ------------------------------------------------------------------------------------------------ ranges and sums
 
 // n >= 8. vminq and vmaxq hand a NaN on, which is what a range wants; vminnmq and vmaxnmq would pass over it.
 inline Range range(const float* x, std::size_t n) {
@@ -62,6 +73,39 @@ inline void ranges(const float* x, std::size_t n, std::size_t group, Range* out)
     if (end - k >= 8) *out = range(x + k, end - k);
     else scalar::ranges(x + k, end - k, end - k, out);
   }
+}
+
+// Lane j of scalar::absolute_sum is lane j % 2 of register j / 2, and halves are added to halves.
+inline double absolute_sum(const float* x, std::size_t n) {
+  float64x2_t lane[8] = {};
+  const auto add = [&](std::size_t to, float32x4x2_t v) {
+    for (std::size_t i = 0; i < 2; ++i) {
+      const float32x4_t size = vabsq_f32(v.val[i]);
+      lane[to + 2 * i] = vaddq_f64(lane[to + 2 * i], vcvt_f64_f32(vget_low_f32(size)));
+      lane[to + 2 * i + 1] = vaddq_f64(lane[to + 2 * i + 1], vcvt_high_f64_f32(size));
+    }
+  };
+  for (std::size_t k = 0; k < n; k += 8) add(k % 16 / 2, load_some(x + k, n - k < 8 ? n - k : 8));
+  for (std::size_t half = 4; half > 0; half /= 2)
+    for (std::size_t i = 0; i < half; ++i) lane[i] = vaddq_f64(lane[i], lane[i + half]);
+  return vgetq_lane_f64(lane[0], 0) + vgetq_lane_f64(lane[0], 1);
+}
+
+// ------------------------------------------------------------------------------------------------ stored scales
+
+inline void widen_scales(ScaleType type, const std::uint8_t* stored, std::size_t n, Affine* out) {
+  std::size_t i = 0;
+  for (; i + 4 <= n; i += 4) {
+    float32x4_t scale;
+    if (type == ScaleType::f32) {
+      scale = f32(vld1q_u8(stored + 4 * i));
+    } else {
+      const uint16x4_t halves = vreinterpret_u16_u8(vld1_u8(stored + 2 * i));
+      scale = type == ScaleType::f16 ? vcvt_f32_f16(vreinterpret_f16_u16(halves)) : f32(vshll_n_u16(halves, 16));
+    }
+    vst2q_f32(&out[i].scale, {{scale, vdupq_n_f32(0)}});
+  }
+  scalar::widen_scales(type, stored + i * scale_bytes(type), n - i, out + i);
 }
 
 // ------------------------------------------------------------------------ how four weights are scaled, and divided
@@ -105,24 +149,37 @@ struct Integers {
   int32x4_t first_code;
   explicit Integers(const Levels& l)
       : first(vdupq_n_f32(l.first())), last(vdupq_n_f32(l.last())), first_code(vcvtnq_s32_f32(first)) {}
-  float32x4_t nearest(float32x4_t w, const Divide& divide) const {
-    const float32x4_t q = vaddq_f32(vrndnq_f32(vaddq_f32(divide(w), divide.rest)), divide.whole);
-    return vminnmq_f32(vmaxnmq_f32(q, first), last);
+  float32x4_t rounded(float32x4_t w, const Divide& divide) const {
+    return vaddq_f32(vrndnq_f32(vaddq_f32(divide(w), divide.rest)), divide.whole);
   }
+  float32x4_t nearest(float32x4_t w, const Divide& divide) const { return clamp(rounded(w, divide), first, last); }
   [[gnu::always_inline]] uint32x4_t code(float32x4_t w, const Divide& divide) const {
     return u32(vsubq_s32(vcvtnq_s32_f32(nearest(w, divide)), first_code));
   }
   float32x4_t level(uint32x4_t code) const { return vcvtq_f32_s32(vaddq_s32(s32(code), first_code)); }
   float32x4_t nearest_weight(float32x4_t w, const Divide& divide) const { return divide.weight(nearest(w, divide)); }
+  float32x4_t nearest_weight(float32x4_t w, const Divide& divide, uint32x4_t& inside) const {
+    const float32x4_t level = rounded(w, divide);
+    inside = within(level, first, last);
+    return divide.weight(clamp(level, first, last));
+  }
 
   // The same with a whole zero-point and a clamped quotient: level - zero is the rounded quotient itself.
   [[gnu::always_inline]] uint32x4_t code(float32x4_t w, const Multiply& divide) const {
     const int32x4_t zero_code = vsubq_s32(vcvtnq_s32_f32(divide.zero), first_code);
     return u32(vaddq_s32(vcvtnq_s32_f32(divide(w)), zero_code));
   }
-  float32x4_t nearest_weight(float32x4_t w, const Multiply& divide) const {  // + 0 turns a -0 into +0
-    const float32x4_t q = times_sign_of(divide.scale, vrndnq_f32(divide(w)));
-    return vmulq_f32(vabsq_f32(divide.scale), vaddq_f32(q, vdupq_n_f32(0)));
+  static float32x4_t scaled(float32x4_t q, const Multiply& divide) {  // + 0 turns a -0 into +0
+    return vmulq_f32(vabsq_f32(divide.scale), vaddq_f32(times_sign_of(divide.scale, q), vdupq_n_f32(0)));
+  }
+  float32x4_t nearest_weight(float32x4_t w, const Multiply& divide) const {
+    return scaled(vrndnq_f32(divide(w)), divide);
+  }
+  float32x4_t nearest_weight(float32x4_t w, const Multiply& divide, uint32x4_t& inside) const {
+    const float32x4_t q = vrndnq_f32(divide(w));  // clamped to Quotient::outer
+    const float32x4_t lo = vsubq_f32(first, divide.zero), hi = vsubq_f32(last, divide.zero);
+    inside = within(q, lo, hi);
+    return scaled(clamp(q, lo, hi), divide);
   }
 };
 
@@ -159,7 +216,8 @@ struct Table16 {
   static constexpr int last_width = 4;
   Search search;
   uint8x16x4_t levels, planes;  // their 64 bytes in order, and byte i of every level in planes.val[i]
-  explicit Table16(const Levels& l) : search(l.midpoints(), 1) {
+  Range covered;
+  explicit Table16(const Levels& l) : search(l.midpoints(), 1), covered(l.covered()) {
     std::uint8_t bytes[64];
     std::memcpy(bytes, l.data(), sizeof bytes);
     levels = vld1q_u8_x4(bytes), planes = vld4q_u8(bytes);
@@ -169,6 +227,10 @@ struct Table16 {
   float32x4_t level_at(uint8x16_t index) const { return f32(vqtbl4q_u8(levels, bytes_of(index))); }
   float32x4_t level(uint32x4_t code) const { return level_at(u8(vmulq_n_u32(code, 0x01010101))); }
   float32x4_t nearest_weight(float32x4_t w, const Divide& d) const { return d.weight(level_at(nearest(w, d))); }
+  float32x4_t nearest_weight(float32x4_t w, const Divide& d, uint32x4_t& inside) const {
+    inside = within(vaddq_f32(d(w), d.zero), vdupq_n_f32(covered.lo), vdupq_n_f32(covered.hi));
+    return nearest_weight(w, d);
+  }
 };
 
 // 17 to 256 levels: every 16th midpoint is searched in registers, the 16 behind the place found are counted in memory.
@@ -177,7 +239,9 @@ struct Table256 {
   static constexpr int last_width = 8;
   const float *levels, *midpoints;
   Search every_16th;
-  explicit Table256(const Levels& l) : levels(l.data()), midpoints(l.midpoints()), every_16th(midpoints, 16) {}
+  Range covered;
+  explicit Table256(const Levels& l)
+      : levels(l.data()), midpoints(l.midpoints()), every_16th(midpoints, 16), covered(l.covered()) {}
   static uint32x4_t below(float32x4_t u, const float* m) {  // the sum of the lanes is the count, negated
     const uint32x4_t some = vaddq_u32(vcgtq_f32(u, vld1q_f32(m)), vcgtq_f32(u, vld1q_f32(m + 4)));
     return vaddq_u32(some, vaddq_u32(vcgtq_f32(u, vld1q_f32(m + 8)), vcgtq_f32(u, vld1q_f32(m + 12))));
@@ -198,6 +262,10 @@ struct Table256 {
     return vld1q_lane_f32(levels + vgetq_lane_u32(code, 3), v, 3);
   }
   float32x4_t nearest_weight(float32x4_t w, const Divide& d) const { return d.weight(level(code(w, d))); }
+  float32x4_t nearest_weight(float32x4_t w, const Divide& d, uint32x4_t& inside) const {
+    inside = within(vaddq_f32(d(w), d.zero), vdupq_n_f32(covered.lo), vdupq_n_f32(covered.hi));
+    return nearest_weight(w, d);
+  }
 };
 
 // The levels of 16 codes.
@@ -305,7 +373,7 @@ inline void each_ragged(const Row& r, const auto& eight) {
 // Takes a row in runs that start at multiples of 8 weights: of 16 under one Affine, sixteen(k, how), `how` being what
 // they are divided and scaled by; else of n <= 8, eight(k, n, how, how4), how4 being for those from the fifth on.
 template <bool multiply, bool sixteens, class Sixteen, class Eight>
-inline void each_run(const Row& r, Sixteen sixteen, Eight eight) {
+inline void each_run(const Row& r, float outside, Sixteen sixteen, Eight eight) {
   if (r.group % 8 != 0 && r.group < r.n) return each_ragged(r, eight);
   const auto take = [&](std::size_t k, std::size_t end, const auto& how) {
     const Sixteen own = sixteen;  // what it holds may stay in registers: no byte it writes can be part of it
@@ -319,7 +387,7 @@ inline void each_run(const Row& r, Sixteen sixteen, Eight eight) {
     bool divided = false;
     if constexpr (multiply) {
       divided = Quotient::exists(*a);
-      if (divided) take(k, end, Multiply(*a, Quotient::of(*a, *r.levels)));
+      if (divided) take(k, end, Multiply(*a, Quotient::of(*a, *r.levels, outside)));
     }
     if (!divided) take(k, end, Divide(*a));
   }
@@ -353,7 +421,7 @@ inline void quantize(const float* x, const Row& r, std::uint8_t* packed) {
       const std::size_t at = packed_bytes(k, bits);
       store8(packed + at, n, held - at, bits, shape.code(w.val[0], divide), shape.code(w.val[1], divide4));
     };
-    each_run<std::is_same_v<Shape, Integers>, width != 0>(r, sixteen, eight);
+    each_run<std::is_same_v<Shape, Integers>, width != 0>(r, Quotient::inner, sixteen, eight);
   };
   with_shape(*r.levels, [&](const auto& shape) { with_width(shape, bits, run); });
 }
@@ -375,25 +443,38 @@ inline void dequantize(const std::uint8_t* packed, const Row& r, float* out) {
       const uint32x4x2_t code = load8(packed + at, held - at, bits);
       store_some(out + k, n, {{a.weight(shape.level(code.val[0])), a4.weight(shape.level(code.val[1]))}});
     };
-    each_run<false, width != 0>(r, sixteen, eight);
+    each_run<false, width != 0>(r, Quotient::inner, sixteen, eight);
   };
   with_shape(*r.levels, [&](const auto& shape) { with_width(shape, bits, run); });
 }
 
-inline void fake_quantize(const float* x, const Row& r, float* out) {
+template <bool masked>
+inline void fake_quantize_to(const float* x, const Row& r, float* out, std::uint8_t* mask) {
   with_shape(*r.levels, [&]<class Shape>(const Shape& shape) {
+    const auto nearest = [=](float32x4_t w, const auto& divide, uint32x4_t& inside) {
+      if constexpr (masked) return shape.nearest_weight(w, divide, inside);
+      else return shape.nearest_weight(w, divide);
+    };
     const auto sixteen = [=](std::size_t k, const auto& divide) {
-      for (std::size_t i = k; i < k + 16; i += 4) vst1q_f32(out + i, shape.nearest_weight(vld1q_f32(x + i), divide));
+      for (std::size_t i = k; i < k + 16; i += 8) {
+        uint32x4_t low, high;
+        const float32x4x2_t w = vld1q_f32_x2(x + i);
+        vst1q_f32_x2(out + i, {{nearest(w.val[0], divide, low), nearest(w.val[1], divide, high)}});
+        if constexpr (masked) mask[i / 8] = bits_of(low, high);
+      }
     };
     const auto eight = [=](std::size_t k, std::size_t n, const auto& divide, const auto& divide4) {
+      uint32x4_t low, high;
       const float32x4x2_t w = load_some(x + k, n);
-      store_some(out + k, n, {{shape.nearest_weight(w.val[0], divide), shape.nearest_weight(w.val[1], divide4)}});
+      store_some(out + k, n, {{nearest(w.val[0], divide, low), nearest(w.val[1], divide4, high)}});
+      if constexpr (masked) mask[k / 8] = static_cast<std::uint8_t>(bits_of(low, high) & ((1u << n) - 1));
     };
-    each_run<std::is_same_v<Shape, Integers>, true>(r, sixteen, eight);
+    each_run<std::is_same_v<Shape, Integers>, true>(r, masked ? Quotient::outer : Quotient::inner, sixteen, eight);
   });
 }
-
-inline constexpr Table table{"neon", supported, ranges, quantize, dequantize, fake_quantize};
+inline void fake_quantize(const float* x, const Row& r, float* out, std::uint8_t* mask) {
+  return mask == nullptr ? fake_quantize_to<false>(x, r, out, mask) : fake_quantize_to<true>(x, r, out, mask);
+}
 
 }  // namespace fewbit::kernel::neon
 #endif

@@ -35,11 +35,13 @@ struct Quotient {
     return s >= 0x1p-60f && s <= 0x1p60f && std::fabs(a.zero) <= 0x1p20f &&
            static_cast<float>(static_cast<int>(a.zero)) == a.zero;
   }
-  static Quotient of(Affine a, const Levels& l) {
+  static Quotient of(Affine a, const Levels& l, float beyond = inner) {
     const float first = (l.first() - a.zero - beyond) * a.scale, last = (l.last() - a.zero + beyond) * a.scale;
     return {a.scale, 1 / a.scale, first < last ? first : last, first < last ? last : first};
   }
-  static constexpr float beyond = 0.25f;  // outside the outermost integers, whose codes begin half a step before them
+  // How far outside the outermost integers: their codes end half a step beyond them. Clamped to `inner`, a quotient
+  // rounds to the code it should have; clamped to `outer`, to an integer that is outside where the weight was.
+  static constexpr float inner = 0.25f, outer = 0.75f;
 
   // What vector code does lane by lane.
   float operator()(float w) const {

@@ -12,8 +12,10 @@
 // quotient and a sum into one rounding. A product is never followed by a sum, for the same reason.
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 
+#include <fewbit/core/half.hpp>
 #include <fewbit/core/packing.hpp>
 #include <fewbit/kernel/table.hpp>
 
@@ -36,21 +38,28 @@ inline float nearest_integer(float w, Affine a, float first, float last) {
   return clamp(round_even(w / a.scale + rest) + whole, first, last);
 }
 
-// The number of midpoints below u.
+// The number of midpoints below u, by a search without branches: midpoints past the last are infinite.
 inline unsigned nearest_entry(float u, const Levels& l) {
-  unsigned low = 0, n = static_cast<unsigned>(l.count()) - 1;
   const float* m = l.midpoints();
-  while (n > 0) {
-    const unsigned half = n / 2;
-    if (m[low + half] < u) low += half + 1, n -= half + 1;
-    else n = half;
-  }
-  return low;
+  unsigned found = 0;
+  for (unsigned step = (1u << l.bits()) / 2; step > 0; step /= 2) found += m[found + step - 1] < u ? step : 0;
+  return found;
 }
 
 inline unsigned nearest(float w, Affine a, const Levels& l) {
   if (!l.uniform()) return nearest_entry(w / a.scale + a.zero, l);
   return static_cast<unsigned>(nearest_integer(w, a, l.first(), l.last()) - l.first());
+}
+
+// Whether w lies in the range that the levels cover: on integers, whether its code is one before it is clamped; on a
+// table, up to half a step outside the outermost levels.
+inline bool inside(float w, Affine a, const Levels& l) {
+  if (l.uniform()) {
+    const float whole = round_even(a.zero), level = round_even(w / a.scale + (a.zero - whole)) + whole;
+    return level >= l.first() && level <= l.last();
+  }
+  const float u = w / a.scale + a.zero;
+  return u >= l.covered().lo && u <= l.covered().hi;
 }
 
 inline void ranges(const float* x, std::size_t n, std::size_t group, Range* out) {
@@ -67,45 +76,169 @@ inline void ranges(const float* x, std::size_t n, std::size_t group, Range* out)
   }
 }
 
-// Calls f(k, affine) for every weight of the row, in order.
+// The sum of |x| in double: sixteen lanes that take weights in turn, then halves added to halves. Every table adds in
+// this order, so the last bit is the same.
+inline constexpr std::size_t sum_lanes = 16;
+inline double sum_of_lanes(double (&lane)[sum_lanes]) {
+  for (std::size_t half = sum_lanes / 2; half > 0; half /= 2)
+    for (std::size_t j = 0; j < half; ++j) lane[j] += lane[j + half];
+  return lane[0];
+}
+inline double absolute_sum(const float* x, std::size_t n) {
+  double lane[sum_lanes] = {};
+  for (std::size_t k = 0; k < n; ++k) lane[k % sum_lanes] += static_cast<double>(std::fabs(x[k]));
+  return sum_of_lanes(lane);
+}
+
+inline float scale_at(ScaleType type, const std::uint8_t* stored, std::size_t i) {
+  if (type == ScaleType::f32) {
+    float s;
+    std::memcpy(&s, stored + 4 * i, sizeof s);
+    return s;
+  }
+  std::uint16_t h;
+  std::memcpy(&h, stored + 2 * i, sizeof h);
+  return type == ScaleType::f16 ? half_to_float(h) : bfloat16_to_float(h);
+}
+inline void widen_scales(ScaleType type, const std::uint8_t* stored, std::size_t n, Affine* out) {
+  for (std::size_t i = 0; i < n; ++i) out[i] = {scale_at(type, stored, i), 0};
+}
+
+// Calls f(k, end, affine) for every group of the row, in order: weights k .. end - 1.
 template <class F>
-inline void each(const Row& r, F&& f) {
-  for (std::size_t k = 0, g = 0; k < r.n; ++g) {
-    const Affine a = r.affine[g];
-    for (const std::size_t end = r.n - k > r.group ? k + r.group : r.n; k < end; ++k) f(k, a);
+inline void each_group(const Row& r, F&& f) {
+  for (std::size_t k = 0, g = 0, end = 0; k < r.n; k = end, ++g) {
+    end = r.n - k > r.group ? k + r.group : r.n;
+    f(k, end, r.affine[g]);
   }
 }
 
-inline void quantize(const float* x, const Row& r, std::uint8_t* packed) {
-  const Levels& l = *r.levels;
-  const auto bits = static_cast<unsigned>(l.bits());
+// The weights of a group to codes, with what all of them share done once. An infinity meets its clamp before anything
+// is added to it.
+struct Coder {
+  float scale, add, lo, hi;  // on integers: the clamped w / scale + add is rounded, and its code is `shift` more
+  int shift;
+  bool direct;  // whether sums of integers this large are exact
+  Affine affine;
+  const Levels* levels;
+
+  Coder(Affine a, const Levels& l) : scale(a.scale), affine(a), levels(&l) {
+    const float whole = round_even(a.zero);
+    direct = l.uniform() && std::fabs(whole) <= 0x1p20f;
+    add = a.zero - whole, lo = l.first() - whole, hi = l.last() - whole;
+    shift = direct ? static_cast<int>(whole - l.first()) : 0;
+  }
+  unsigned operator()(float w) const {
+    if (!direct) return nearest(w, affine, *levels);
+    // Integers may be clamped before they are rounded. 1.5 * 2^23 leaves no digits after the point.
+    const float pull = 0x1.8p23f, within = clamp(w / scale + add, lo, hi), rounded = (within + pull) - pull;
+    return static_cast<unsigned>(static_cast<int>(rounded) + shift);
+  }
+};
+
+// Codes that fill bytes: 8 / bits of them in each. Groups end where bytes do.
+template <unsigned bits>
+inline void quantize_bytes(const float* x, const Row& r, std::uint8_t* packed) {
+  constexpr std::size_t codes = 8 / bits;
+  each_group(r, [&](std::size_t k, std::size_t end, Affine a) {
+    const Coder code(a, *r.levels);
+    for (; k + codes <= end; k += codes) {
+      unsigned byte = 0;
+      for (std::size_t i = 0; i < codes; ++i) byte |= code(x[k + i]) << (i * bits);
+      packed[k / codes] = static_cast<std::uint8_t>(byte);
+    }
+    if (k == end) return;
+    unsigned byte = 0;
+    for (std::size_t i = 0; k + i < end; ++i) byte |= code(x[k + i]) << (i * bits);
+    packed[k / codes] = static_cast<std::uint8_t>(byte);
+  });
+}
+
+// Codes of any width, which may lie across bytes.
+inline void quantize_bits(const float* x, const Row& r, std::uint8_t* packed) {
+  const auto bits = static_cast<unsigned>(r.levels->bits());
   std::uint32_t word = 0;
   unsigned held = 0;  // bits waiting in word: below 8 between weights
-  each(r, [&](std::size_t k, Affine a) {
-    word |= nearest(x[k], a, l) << held;
-    for (held += bits; held >= 8; held -= 8, word >>= 8) *packed++ = static_cast<std::uint8_t>(word);
+  each_group(r, [&](std::size_t k, std::size_t end, Affine a) {
+    const Coder code(a, *r.levels);
+    for (; k < end; ++k) {
+      word |= code(x[k]) << held;
+      for (held += bits; held >= 8; held -= 8, word >>= 8) *packed++ = static_cast<std::uint8_t>(word);
+    }
   });
   if (held > 0) *packed = static_cast<std::uint8_t>(word);
 }
 
-inline void dequantize(const std::uint8_t* packed, const Row& r, float* out) {
+// Whether no byte holds codes of two groups.
+inline bool groups_fill_bytes(const Row& r) {
+  const int bits = r.levels->bits();
+  if (bits != 2 && bits != 4 && bits != 8) return false;
+  return r.group >= r.n || r.group % (8 / static_cast<std::size_t>(bits)) == 0;
+}
+
+inline void quantize(const float* x, const Row& r, std::uint8_t* packed) {
+  if (!groups_fill_bytes(r)) return quantize_bits(x, r, packed);
+  switch (r.levels->bits()) {
+    case 2: return quantize_bytes<2>(x, r, packed);
+    case 4: return quantize_bytes<4>(x, r, packed);
+    default: return quantize_bytes<8>(x, r, packed);
+  }
+}
+
+// A group's weights are looked up: 2 and 4 bits make few of them.
+template <unsigned bits>
+inline void dequantize_bytes(const std::uint8_t* packed, const Row& r, float* out) {
+  constexpr std::size_t codes = 8 / bits;
+  const Levels& l = *r.levels;
+  each_group(r, [&](std::size_t k, std::size_t end, Affine a) {
+    float weights[1 << bits];
+    for (int c = 0; c < 1 << bits; ++c) weights[c] = weight(l[c], a);
+    constexpr unsigned mask = (1u << bits) - 1;
+    for (; k + codes <= end; k += codes) {
+      const unsigned byte = packed[k / codes];
+      for (std::size_t i = 0; i < codes; ++i) out[k + i] = weights[byte >> (i * bits) & mask];
+    }
+    for (std::size_t i = 0; k + i < end; ++i) out[k + i] = weights[packed[k / codes] >> (i * bits) & mask];
+  });
+}
+
+inline void dequantize_bits(const std::uint8_t* packed, const Row& r, float* out) {
   const Levels& l = *r.levels;
   const auto bits = static_cast<unsigned>(l.bits());
   std::uint32_t word = 0;
   unsigned held = 0;
-  each(r, [&](std::size_t k, Affine a) {
-    for (; held < bits; held += 8) word |= static_cast<std::uint32_t>(*packed++) << held;
-    const auto code = static_cast<int>(word & ((1u << bits) - 1));
-    word >>= bits, held -= bits;
-    out[k] = weight(l[code], a);
+  each_group(r, [&](std::size_t k, std::size_t end, Affine a) {
+    for (; k < end; ++k) {
+      for (; held < bits; held += 8) word |= static_cast<std::uint32_t>(*packed++) << held;
+      const auto code = static_cast<int>(word & ((1u << bits) - 1));
+      word >>= bits, held -= bits;
+      out[k] = weight(l[code], a);
+    }
   });
 }
 
-inline void fake_quantize(const float* x, const Row& r, float* out) {
-  const Levels& l = *r.levels;
-  each(r, [&](std::size_t k, Affine a) { out[k] = weight(l[static_cast<int>(nearest(x[k], a, l))], a); });
+inline void dequantize(const std::uint8_t* packed, const Row& r, float* out) {
+  const bool worth_a_table = r.group >= 32 && groups_fill_bytes(r);
+  if (worth_a_table && r.levels->bits() == 2) return dequantize_bytes<2>(packed, r, out);
+  if (worth_a_table && r.levels->bits() == 4) return dequantize_bytes<4>(packed, r, out);
+  if (r.levels->bits() != 8) return dequantize_bits(packed, r, out);
+  each_group(r, [&](std::size_t k, std::size_t end, Affine a) {
+    for (; k < end; ++k) out[k] = weight((*r.levels)[packed[k]], a);
+  });
 }
 
-inline constexpr Table table{"scalar", supported, ranges, quantize, dequantize, fake_quantize};
+inline void fake_quantize(const float* x, const Row& r, float* out, std::uint8_t* mask) {
+  const Levels& l = *r.levels;
+  each_group(r, [&](std::size_t k, std::size_t end, Affine a) {
+    const Coder code(a, l);
+    for (; k < end; ++k) {
+      const float w = x[k];
+      out[k] = weight(l[static_cast<int>(code(w))], a);
+      if (mask == nullptr) continue;
+      if (k % 8 == 0) mask[k / 8] = 0;
+      mask[k / 8] = static_cast<std::uint8_t>(mask[k / 8] | unsigned{inside(w, a, l)} << k % 8);
+    }
+  });
+}
 
 }  // namespace fewbit::kernel::scalar

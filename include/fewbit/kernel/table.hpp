@@ -6,7 +6,9 @@
 #include <cstdint>
 
 #include <fewbit/core/affine.hpp>
+#include <fewbit/core/granularity.hpp>
 #include <fewbit/core/levels.hpp>
+#include <fewbit/kernel/products.hpp>
 
 namespace fewbit::kernel {
 
@@ -28,6 +30,12 @@ struct Table {
   // that holds a NaN.
   void (*ranges)(const float* x, std::size_t n, std::size_t group, Range* out);
 
+  // The sum of |x|, in double and in one order everywhere (scalar::sum_lanes); no NaN.
+  double (*absolute_sum)(const float* x, std::size_t n);
+
+  // out[i] = {scale i, 0}, for n scales as they are stored.
+  void (*widen_scales)(ScaleType, const std::uint8_t* stored, std::size_t n, Affine* out);
+
   // Weights to codes; no NaN, and an infinity is the end of the range on its side. Writes packed_bytes(n, bits) bytes,
   // padding bits zero.
   void (*quantize)(const float* x, const Row&, std::uint8_t* packed);
@@ -35,8 +43,12 @@ struct Table {
   // Codes to weights.
   void (*dequantize)(const std::uint8_t* packed, const Row&, float* out);
 
-  // What dequantize makes of quantize's codes, without the codes. `out` may be x.
-  void (*fake_quantize)(const float* x, const Row&, float* out);
+  // What dequantize makes of quantize's codes, without the codes. `out` may be x. Unless mask is null, bit k of its
+  // ceil(n / 8) bytes, lowest first, tells whether weight k lies in the range that the levels cover (scalar::inside);
+  // bits past n are zero.
+  void (*fake_quantize)(const float* x, const Row&, float* out, std::uint8_t* mask);
+
+  const Products* products;
 };
 
 }  // namespace fewbit::kernel

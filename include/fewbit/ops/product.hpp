@@ -1,42 +1,152 @@
 #pragma once
-// y = W x and Y = W X for quantized W[out, in]. Rule: a row is widened in cache and used at once; no float copy of W
-// is ever made. Each element differs from the exact one by at most (in + 2) 2^-24 sum_j |w_ij x_j|.
+// y = W x and Y = W X for quantized W[out, in], straight from the codes. Rule: activations are prepared once for each
+// product, the weights never, and no float copy of W is made; each element of the result is the same however many
+// threads there are.
+//
+// With floats, each element differs from that of dequantize(W) X by at most (in + 2) 2^-24 sum_j |w_ij x_j|. With int8,
+// X is first replaced by its quantized columns, and by nothing else: the integers are exact, and the rest is as above.
 
+#include <fewbit/grid/asymmetric.hpp>
+#include <fewbit/grid/symmetric.hpp>
 #include <fewbit/ops/dequantize.hpp>
+#include <fewbit/ops/tiles.hpp>
+#include <fewbit/quantize/quantize.hpp>
 
 namespace fewbit {
+
+// What the weights are multiplied with. floats: X as it is. int8: each column of X as symmetric integers of 8 bits, one
+// scale for the column, which 4- and 8-bit integer weights meet in integer arithmetic; other weights take the rounded
+// column as floats. uint8: each column as asymmetric integers, its zero exact, for activations of one sign.
+enum class Activations { floats, int8, uint8 };
+
 inline namespace FEWBIT_ABI {
 
-// y[out] for a vector x[in], Y[out, n] for a matrix X[in, n]; any Eigen expression of real numbers, taken as floats.
-// Throws std::invalid_argument unless x has as many rows as W has columns.
+// The columns of X as the columns of W's codes want them: floats, permuted and scaled by W's input map.
 template <class Derived>
-Eigen::Matrix<float, Eigen::Dynamic, Derived::ColsAtCompileTime> operator*(const QuantizedMatrix& w,
-                                                                           const Eigen::MatrixBase<Derived>& x) {
+Eigen::MatrixXf mapped_inputs(const QuantizedMatrix& w, const Eigen::MatrixBase<Derived>& x) {
   static_assert(is_real<typename Derived::Scalar>,
                 "fewbit: x must be of float, double, Eigen::half or Eigen::bfloat16");
   if (x.rows() != w.cols())
     fail_argument("product: W is ", w.rows(), " x ", w.cols(), " and x has ", x.rows(), " rows; it needs ", w.cols());
-  constexpr int cols = Derived::ColsAtCompileTime;
-  // Eigen never splits a product over threads if its result cannot have more than 32 rows, and so blocks it in the
-  // same way, and rounds it in the same way, however many threads there are.
-  constexpr Index height = 32;
-  constexpr int part_cols = cols == 1 ? 1 : Eigen::Dynamic;
-  using Part = Eigen::Matrix<float, Eigen::Dynamic, part_cols, Eigen::ColMajor, height, part_cols>;
-  const Eigen::Matrix<float, Eigen::Dynamic, cols> xf = x.template cast<float>();
-  Eigen::Matrix<float, Eigen::Dynamic, cols> y(w.rows(), x.cols());
-  kernel::active();
-  for_each_slice(w.rows(), height, [&](Index first, Index last) {
-    DequantizedRows widen(w);
-    RowMajorMatrixXf panel(std::min(height, last - first), w.cols());
-    Part part;
-    for (Index i = first; i < last; i += height) {
-      const Index n = std::min(height, last - i);
-      for (Index k = 0; k < n; ++k) widen(i + k, panel.row(k).data());
-      part.noalias() = panel.topRows(n) * xf;
-      y.middleRows(i, n) = part;
-    }
+  w.require_complete();
+  Eigen::MatrixXf mapped = x.template cast<float>();
+  const InputMap& map = w.input_map();
+  if (!map.order.empty()) {
+    Eigen::MatrixXf ordered(mapped.rows(), mapped.cols());
+    for (Index c = 0; c < mapped.cols(); ++c)
+      for (Index k = 0; k < mapped.rows(); ++k) ordered(k, c) = mapped(map.order[static_cast<std::size_t>(k)], c);
+    mapped.swap(ordered);
+  }
+  if (!map.scale.empty()) mapped.array().colwise() *= Eigen::Map<const Eigen::ArrayXf>(map.scale.data(), w.cols());
+  return mapped;
+}
+
+// Columns as an instruction set has arranged them, each starting on a cache line.
+template <class T>
+class Arranged {
+ public:
+  Arranged(std::size_t length, Index count)
+      : stride_((length * sizeof(T) + 63) / 64 * 64 / sizeof(T)), count_(static_cast<std::size_t>(count)),
+        data_(stride_ * count_) {}
+  T* column(Index c) { return data_.data() + static_cast<std::size_t>(c) * stride_; }
+  kernel::Columns<T> some(Index first, Index count) const {
+    return {static_cast<std::size_t>(count), stride_, data_.data() + static_cast<std::size_t>(first) * stride_};
+  }
+  std::size_t stride() const { return stride_; }
+
+ private:
+  std::size_t stride_, count_;
+  Buffer<T> data_;
+};
+
+// Up to this many columns are multiplied with the codes as they are decoded. More share rows of floats, which by then
+// are paid for.
+inline constexpr Index most_fused_columns = 12;
+
+// Y = W X for floats, X as mapped_inputs gives it.
+inline void multiply_floats(const QuantizedMatrix& w, const Eigen::MatrixXf& x, Eigen::Ref<Eigen::MatrixXf> y) {
+  const kernel::Table& table = kernel::active();
+  const auto n = static_cast<std::size_t>(w.cols()), group = static_cast<std::size_t>(w.block_cols());
+  const std::size_t length = x.cols() <= most_fused_columns ? table.products->arranged(n, group, w.levels()) : 0;
+  if (length == 0) return multiply_dense(w, x, y);
+  Arranged<float> columns(length, x.cols());
+  for (Index c = 0; c < x.cols(); ++c) table.products->arrange(x.col(c).data(), n, w.levels(), columns.column(c));
+  each_coded_tile(w, x.cols(), y, [&](const kernel::CodedRows& rows, Index first, Index count, float* to) {
+    table.products->dot(rows, columns.some(first, count), to);
   });
+}
+
+// The columns of X as integers of 8 bits: x = scale * (code - zero), code -127 .. 127 or, asymmetric, -128 .. 127.
+struct IntegerColumns {
+  Eigen::Matrix<std::int8_t, Eigen::Dynamic, Eigen::Dynamic> codes;
+  Eigen::RowVectorXf scale, zero;
+};
+inline IntegerColumns integer_columns(const Eigen::MatrixXf& x, bool asymmetric) {
+  IntegerColumns to{{x.rows(), x.cols()}, Eigen::RowVectorXf(x.cols()), Eigen::RowVectorXf(x.cols())};
+  const auto per_column = x.transpose();  // a column of X is a row to be quantized
+  const QuantizedMatrix q = asymmetric ? quantize(per_column, Asymmetric(8).including_zero(), per_channel())
+                                       : quantize(per_column, Symmetric(8), per_channel());
+  const int shift = asymmetric ? 128 : 127;
+  for (Index c = 0; c < x.cols(); ++c) {
+    const Affine a = q.affine(c, 0);
+    to.scale[c] = a.scale, to.zero[c] = asymmetric ? a.zero - static_cast<float>(shift) : 0.f;
+    const std::uint8_t* from = q.codes(c);
+    for (Index k = 0; k < x.rows(); ++k) to.codes(k, c) = static_cast<std::int8_t>(from[k] - shift);
+  }
+  return to;
+}
+
+// Y = W X for columns of integers, not yet scaled. False if the codes of W do not allow it.
+inline bool multiply_integers(const QuantizedMatrix& w,
+                              const Eigen::Matrix<std::int8_t, Eigen::Dynamic, Eigen::Dynamic>& x,
+                              Eigen::Ref<Eigen::MatrixXf> y) {
+  const kernel::Table& table = kernel::active();
+  const auto n = static_cast<std::size_t>(w.cols()), group = static_cast<std::size_t>(w.block_cols());
+  const std::size_t length = table.products->arranged_int8(n, group, w.levels());
+  if (length == 0) return false;
+  Arranged<std::int8_t> columns(length, x.cols());
+  for (Index c = 0; c < x.cols(); ++c)
+    table.products->arrange_int8(x.col(c).data(), n, group, w.levels(), columns.column(c));
+  each_coded_tile(w, x.cols(), y, [&](const kernel::CodedRows& rows, Index first, Index count, float* to) {
+    table.products->dot_int8(rows, columns.some(first, count), to);
+  });
+  return true;
+}
+
+// y[out] for a vector x[in], Y[out, n] for a matrix X[in, n]; any Eigen expression of real numbers, taken as floats.
+// Throws std::invalid_argument unless x has as many rows as W has columns, and std::domain_error if activations that
+// are to be rounded are not finite.
+template <class Derived>
+Eigen::Matrix<float, Eigen::Dynamic, Derived::ColsAtCompileTime> product(
+    const QuantizedMatrix& w, const Eigen::MatrixBase<Derived>& x, Activations activations = Activations::floats) {
+  Eigen::MatrixXf mapped = mapped_inputs(w, x);
+  Eigen::MatrixXf y = Eigen::MatrixXf::Zero(w.rows(), x.cols());
+  if (w.size() == 0 || x.cols() == 0) return y;
+  if (activations == Activations::floats) {
+    multiply_floats(w, mapped, y);
+    return y;
+  }
+  IntegerColumns integers = integer_columns(mapped, activations == Activations::uint8);
+  const bool shifted = (integers.zero.array() != 0).any();
+  if (shifted) {  // W times a column of ones takes the zero-points of all the others
+    integers.codes.conservativeResize(Eigen::NoChange, x.cols() + 1);
+    integers.codes.col(x.cols()).setOnes();
+    y.conservativeResize(Eigen::NoChange, x.cols() + 1);
+  }
+  if (!multiply_integers(w, integers.codes, y)) multiply_floats(w, integers.codes.template cast<float>(), y);
+  if (shifted) {
+    const Eigen::VectorXf sums = y.col(x.cols());
+    y.conservativeResize(Eigen::NoChange, x.cols());
+    y -= sums * integers.zero;
+  }
+  y.array().rowwise() *= integers.scale.array();
   return y;
+}
+
+template <class Derived>
+Eigen::Matrix<float, Eigen::Dynamic, Derived::ColsAtCompileTime> operator*(const QuantizedMatrix& w,
+                                                                           const Eigen::MatrixBase<Derived>& x) {
+  return product(w, x);
 }
 
 }  // namespace FEWBIT_ABI

@@ -21,7 +21,7 @@ void fake_quantize_in_place(Eigen::DenseBase<Derived>& w, const G& grid, Granula
   fit_rows(Rows<Derived>(w), tiling, levels, grid, granularity.scale, estimate, options, affines, none);
   apply_rows(rows, {tiling, levels, affines}, options,
              [&](Index, float* row, const float* clean, const kernel::Row& coding) {
-               table.fake_quantize(clean, coding, row);
+               table.fake_quantize(clean, coding, row, nullptr);
              });
 }
 
@@ -45,7 +45,7 @@ typename Derived::PlainObject fake_quantize(const Eigen::DenseBase<Derived>& w, 
   std::vector<Affine> affines(tiling.blocks());
   fit_rows(rows, tiling, levels, grid, granularity.scale, estimate, options, affines,
            [&](Index, float* row, const float* clean, const kernel::Row& coding) {
-             table.fake_quantize(clean, coding, row);
+             table.fake_quantize(clean, coding, row, nullptr);
            });
   return result;
 }

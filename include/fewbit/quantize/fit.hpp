@@ -114,10 +114,12 @@ class BlockFitter {
  private:
   // As it will be stored.
   Affine settled(Affine a, Range r, Index i, Index j) const {
-    const float scale = round_scale(static_cast<double>(a.scale), grid_.scale_type());
+    // Nearly all are as they will be stored, and far from the end of the floats.
+    if (is_stored_scale(a.scale, grid_.scale_type()) && std::fabs(a.scale) < 0x1p80f && std::fabs(a.zero) <= 0x1p24f)
+      return {a.scale, a.zero + 0.f};  // + 0 makes -0 a 0
+    const float scale = round_scale(a.scale, grid_.scale_type());
     if (!std::isfinite(scale) || scale == 0 || !std::isfinite(a.zero)) reject(a, i, j);
-    const Affine stored{scale, a.zero + 0.f};                                            // + 0 makes -0 a 0
-    if (std::fabs(scale) < 0x1p80f && std::fabs(stored.zero) <= 0x1p24f) return stored;  // far from what a float holds
+    const Affine stored{scale, a.zero + 0.f};
     const Levels& l = grid_.levels();
     const float reach = std::fmax(std::fabs(l.first() - stored.zero), std::fabs(l.last() - stored.zero));
     return std::fabs(scale) * reach <= std::numeric_limits<float>::max() ? stored : finite_weights(stored, r, l, reach);

@@ -13,6 +13,7 @@
 #include <fewbit/core/half.hpp>
 #include <fewbit/core/levels.hpp>
 #include <fewbit/core/packing.hpp>
+#include <fewbit/kernel/scalar.hpp>
 
 namespace fewbit {
 
@@ -29,7 +30,7 @@ class Params {
     for (std::size_t b = 0; b < count_; ++b) {
       const Affine a = blocks[b];
       write_scale(b, a.scale);
-      if (!std::isfinite(a.scale) || a.scale == 0 || read_scale(b) != a.scale)
+      if (!is_stored_scale(a.scale, scale) && (!std::isfinite(a.scale) || a.scale == 0 || read_scale(b) != a.scale))
         fail_argument("scale ", a.scale, " of block ", b, " cannot be stored as ", name(scale),
                       "; round it with round_scale first");
       if (a.zero == 0) continue;
@@ -56,9 +57,11 @@ class Params {
 
   Affine operator[](std::size_t b) const { return {read_scale(b), read_zero(b)}; }
 
-  // The Affines of blocks first .. first + n - 1.
-  void read(std::size_t first, std::size_t n, Affine* out) const {
-    for (std::size_t b = 0; b < n; ++b) out[b] = (*this)[first + b];
+  // The Affines of blocks first .. first + n - 1, widened by the kernels of a table.
+  void read(std::size_t first, std::size_t n, Affine* out, const kernel::Table& table) const {
+    table.widen_scales(scale_, scales_.data() + first * scale_bytes(scale_), n, out);
+    if (zeros_held_ == Zeros::none) return;
+    for (std::size_t b = 0; b < n; ++b) out[b].zero = read_zero(first + b);
   }
 
   friend bool operator==(const Params&, const Params&) = default;
@@ -74,16 +77,7 @@ class Params {
       std::memcpy(scales_.data() + 2 * b, &h, 2);
     }
   }
-  float read_scale(std::size_t b) const {
-    if (scale_ == ScaleType::f32) {
-      float s;
-      std::memcpy(&s, scales_.data() + 4 * b, 4);
-      return s;
-    }
-    std::uint16_t h;
-    std::memcpy(&h, scales_.data() + 2 * b, 2);
-    return scale_ == ScaleType::f16 ? half_to_float(h) : bfloat16_to_float(h);
-  }
+  float read_scale(std::size_t b) const { return kernel::scalar::scale_at(scale_, scales_.data(), b); }
   float read_zero(std::size_t b) const {
     if (zeros_held_ == Zeros::none) return 0;
     if (zeros_held_ == Zeros::codes) return static_cast<float>(get_code(zeros_.data(), b, bits_));

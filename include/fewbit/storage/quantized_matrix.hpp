@@ -6,12 +6,14 @@
 #include <cassert>
 #include <exception>
 #include <span>
+#include <utility>
 
 #include <fewbit/core/affine.hpp>
 #include <fewbit/core/granularity.hpp>
 #include <fewbit/core/levels.hpp>
 #include <fewbit/core/packing.hpp>
 #include <fewbit/storage/bytes.hpp>
+#include <fewbit/storage/input_map.hpp>
 #include <fewbit/storage/params.hpp>
 
 namespace fewbit {
@@ -59,13 +61,14 @@ class QuantizedMatrix {
     assert(block_row >= 0 && block_row < blocks_down() && block_col >= 0 && block_col < blocks_across());
     return params_[static_cast<std::size_t>(block_row * blocks_across() + block_col)];
   }
-  // One decoded weight: for looking, not for loops.
+  // One decoded weight, by its place in the codes (see input_map): for looking, not for loops.
   float operator()(Index i, Index j) const {
     return weight(levels_[static_cast<int>(code(i, j))], affine(i / block_rows(), j / block_cols()));
   }
 
-  // What is held: codes with their padding, scales and zero-points. The levels, at most 2 KiB, are the grid's.
-  std::size_t bytes() const { return codes_.size() + params_.bytes(); }
+  // What is held: codes with their padding, scales and zero-points, and the input map. The levels, at most 2 KiB, are
+  // the grid's.
+  std::size_t bytes() const { return codes_.size() + params_.bytes() + input_map_.bytes(); }
   // 8 * bytes() / size(); 0 for an empty matrix.
   double bits_per_weight() const {
     return size() == 0 ? 0 : 8 * static_cast<double>(bytes()) / static_cast<double>(size());
@@ -92,8 +95,17 @@ class QuantizedMatrix {
     params_ = Params(blocks, scale_, bits());
   }
 
+  // How inputs reach the columns of the codes. Empty unless an algorithm set it.
+  const InputMap& input_map() const { return input_map_; }
+  // Throws std::invalid_argument unless it maps cols() inputs.
+  void set_input_map(InputMap map) {
+    map.check(static_cast<std::size_t>(cols()));
+    input_map_ = std::move(map);
+  }
+
   friend bool operator==(const QuantizedMatrix& a, const QuantizedMatrix& b) {
-    return a.tiling_ == b.tiling_ && a.levels_ == b.levels_ && a.codes_ == b.codes_ && a.params_ == b.params_;
+    return a.tiling_ == b.tiling_ && a.levels_ == b.levels_ && a.codes_ == b.codes_ && a.params_ == b.params_ &&
+           a.input_map_ == b.input_map_;
   }
 
  private:
@@ -103,6 +115,7 @@ class QuantizedMatrix {
   std::size_t row_bytes_ = 0;
   Bytes codes_;
   Params params_;
+  InputMap input_map_;
 };
 
 }  // namespace fewbit

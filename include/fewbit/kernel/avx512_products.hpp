@@ -1,0 +1,451 @@
+#pragma once
+// Dot products on AVX-512. Leans on vpermps, which turns a code of up to four bits into its level in one instruction,
+// zero-point included; on vpdpbusd, four byte products in one lane, where the processor has it (VNNI); and on 32
+// registers, so that four rows of codes share each activation. Rule: a lane of an integer sum belongs to one group.
+
+#include <fewbit/kernel/avx512.hpp>
+#include <fewbit/kernel/products.hpp>
+
+#if FEWBIT_X86_64
+#include <array>
+#include <utility>
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#ifndef __clang__
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+FEWBIT_TARGET_BEGIN("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")
+namespace fewbit::kernel::avx512 {
+
+// f(0) .. f(n - 1), each index a constant: arrays of registers stay registers.
+template <std::size_t n, class F>
+[[gnu::always_inline]] inline void unrolled(F&& f) {
+  [&]<std::size_t... i>(std::index_sequence<i...>) __attribute__((always_inline)) {
+    (f(std::integral_constant<std::size_t, i>()), ...);
+  }
+  (std::make_index_sequence<n>());
+}
+
+// Calls f with `rows` and `cols` as constants, the columns in runs of up to most_cols.
+template <std::size_t most_cols, class F>
+inline void in_tiles(std::size_t rows, std::size_t cols, F&& f) {
+  const auto run = [&]<std::size_t r>(std::integral_constant<std::size_t, r> count) {
+    std::size_t c = 0;
+    for (; c + most_cols <= cols; c += most_cols) f(count, std::integral_constant<std::size_t, most_cols>(), c);
+    for (; c < cols; ++c) f(count, std::integral_constant<std::size_t, 1>(), c);
+  };
+  switch (rows) {
+    case 1: return run(std::integral_constant<std::size_t, 1>());
+    case 2: return run(std::integral_constant<std::size_t, 2>());
+    case 3: return run(std::integral_constant<std::size_t, 3>());
+    default: return run(std::integral_constant<std::size_t, 4>());
+  }
+}
+
+// ---------------------------------------------------------------------------- floats: codes as they are multiplied
+// A decoder takes `block` codes at a time and gives `block` / 16 registers of level - zero. Activations are arranged to
+// meet them.
+
+// 1, 2 and 4 bits: 16 bytes to 16 lanes, whose lowest four bits vpermps looks up; then the next code comes down. Code
+// j * per_byte + i of a block is in lane j of register i.
+template <int bits>
+struct Looked {
+  static constexpr std::size_t per_byte = 8 / bits, block = 16 * per_byte;
+  __m512 table;
+  explicit Looked(const Levels& l) {
+    float entry[16];
+    for (int i = 0; i < 16; ++i) entry[i] = l[i & ((1 << bits) - 1)];
+    table = _mm512_loadu_ps(entry);
+  }
+  struct Of {
+    __m512 levels;
+    template <class F>
+    [[gnu::always_inline]] void registers(__m128i bytes, F&& f) const {
+      const __m512i v = _mm512_cvtepu8_epi32(bytes);
+      unrolled<per_byte>([&](auto i) __attribute__((always_inline)) {
+        f(i, _mm512_permutexvar_ps(i == 0 ? v : _mm512_srli_epi32(v, static_cast<unsigned>(bits * i)), levels));
+      });
+    }
+    template <class F>
+    [[gnu::always_inline]] void all(const std::uint8_t* p, F&& f) const {
+      registers(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)), f);
+    }
+    template <class F>
+    [[gnu::always_inline]] void some(const std::uint8_t* p, std::size_t n, F&& f) const {
+      registers(_mm_maskz_loadu_epi8(first_lanes(packed_bytes(n, bits)), p), f);
+    }
+  };
+  Of with(float zero) const { return {_mm512_sub_ps(table, _mm512_set1_ps(zero))}; }
+  static void arrange(const float* x, std::size_t n, float* to) {  // n is a multiple of block
+    for (std::size_t k = 0; k < n; k += block)
+      for (std::size_t j = 0; j < 16; ++j)
+        for (std::size_t i = 0; i < per_byte; ++i) to[k + 16 * i + j] = x[k + per_byte * j + i];
+  }
+};
+
+// Other widths: sixteen codes in their order.
+template <int width, class Shape>
+struct InOrder {
+  static constexpr std::size_t block = 16;
+  Packing packing;
+  Shape shape;
+  explicit InOrder(const Levels& l) : packing(l.bits()), shape(l) {}
+  struct Of {
+    const InOrder& self;
+    __m512 zero;
+    template <class F>
+    [[gnu::always_inline]] void all(const std::uint8_t* p, F&& f) const {
+      f(std::integral_constant<std::size_t, 0>(),
+        _mm512_sub_ps(self.shape.level(load16<width>(p, self.packing)), zero));
+    }
+    template <class F>
+    [[gnu::always_inline]] void some(const std::uint8_t* p, std::size_t n, F&& f) const {
+      f(std::integral_constant<std::size_t, 0>(), _mm512_sub_ps(self.shape.level(self.packing.load(p, n)), zero));
+    }
+  };
+  Of with(float zero) const { return {*this, _mm512_set1_ps(zero)}; }
+  static void arrange(const float* x, std::size_t n, float* to) { std::memcpy(to, x, n * sizeof *x); }
+};
+
+template <class F>
+inline auto with_decoder(const Levels& l, F&& f) {
+  switch (l.bits()) {
+    case 1: return f(std::type_identity<Looked<1>>());
+    case 2: return f(std::type_identity<Looked<2>>());
+    case 4: return f(std::type_identity<Looked<4>>());
+    case 8:
+      if (l.uniform()) return f(std::type_identity<InOrder<8, Integers>>());
+      break;
+    case 16: return f(std::type_identity<InOrder<16, Integers>>());
+    default: break;
+  }
+  if (l.uniform()) return f(std::type_identity<InOrder<0, Integers>>());
+  if (l.count() <= 16) return f(std::type_identity<InOrder<0, Table16>>());
+  return f(std::type_identity<InOrder<0, Table256>>());
+}
+
+inline std::size_t arranged(std::size_t n, std::size_t group, const Levels& l) {
+  return with_decoder(l, [=]<class Decoder>(std::type_identity<Decoder>) -> std::size_t {
+    if (group < n && group % Decoder::block != 0) return 0;
+    return (n + Decoder::block - 1) / Decoder::block * Decoder::block;
+  });
+}
+
+inline void arrange(const float* x, std::size_t n, const Levels& l, float* to) {
+  with_decoder(l, [=]<class Decoder>(std::type_identity<Decoder>) {
+    const std::size_t whole = n / Decoder::block * Decoder::block;
+    Decoder::arrange(x, whole, to);
+    if (whole == n) return;
+    float last[Decoder::block] = {};
+    std::memcpy(last, x + whole, (n - whole) * sizeof *x);
+    Decoder::arrange(last, Decoder::block, to + whole);
+  });
+}
+
+// A block of every row against a column each.
+template <std::size_t rows, std::size_t cols, class Decoder>
+inline void dot_tile(const CodedRows& w, const Columns<float>& x, const Decoder& decoder, float* y) {
+  constexpr std::size_t block = Decoder::block;
+  const auto bits = static_cast<std::size_t>(w.levels->bits());
+  // Sixteen codes of a width without a path of its own are read as two times 16 bytes, which must end inside the row.
+  const std::size_t held = packed_bytes(w.n, w.levels->bits()), reach = bits + 16;
+  const std::size_t safe = block > 16 || bits == 8 || bits == 16 ? w.n / block * block
+                           : held < reach                        ? 0
+                                                                 : ((held - reach) / (2 * bits) + 1) * 16;
+  __m512 sum[rows][cols];
+  unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+    unrolled<cols>([&](auto c) __attribute__((always_inline)) { sum[r][c] = _mm512_setzero_ps(); });
+  });
+  for (std::size_t k = 0, g = 0, end = 0; k < w.n; ++g) {
+    end = w.n - k > w.group ? k + w.group : w.n;
+    __m512 part[rows][cols];
+    unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+      unrolled<cols>([&](auto c) __attribute__((always_inline)) { part[r][c] = _mm512_setzero_ps(); });
+    });
+    const auto decoders = [&]<std::size_t... r>(std::index_sequence<r...>) {
+      return std::array<typename Decoder::Of, rows>{decoder.with(w.affine[r][g].zero)...};
+    }
+    (std::make_index_sequence<rows>());
+    const auto multiply = [&](auto r, std::size_t at) __attribute__((always_inline)) {
+      return [&, r, at ](auto i, __m512 level) __attribute__((always_inline)) {
+        unrolled<cols>([&](auto c) __attribute__((always_inline)) {
+          part[r][c] = _mm512_fmadd_ps(level, _mm512_loadu_ps(x.x + c * x.stride + at + 16 * i), part[r][c]);
+        });
+      };
+    };
+    const std::size_t limit = end < safe ? end : safe, whole = limit > k ? k + (limit - k) / block * block : k;
+    for (; k < whole; k += block)
+      unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+        decoders[r].all(w.packed[r] + k / 8 * bits, multiply(r, k));
+      });
+    for (; k < end; k += block)
+      unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+        decoders[r].some(w.packed[r] + k / 8 * bits, end - k < block ? end - k : block, multiply(r, k));
+      });
+    k = end;
+    unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+      const __m512 scale = _mm512_set1_ps(w.affine[r][g].scale);
+      unrolled<cols>([&](auto c)
+                         __attribute__((always_inline)) { sum[r][c] = _mm512_fmadd_ps(part[r][c], scale, sum[r][c]); });
+    });
+  }
+  unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+    unrolled<cols>([&](auto c)
+                       __attribute__((always_inline)) { y[c * tile_rows + r] = _mm512_reduce_add_ps(sum[r][c]); });
+  });
+}
+
+inline void dot(const CodedRows& w, const Columns<float>& x, float* y) {
+  with_decoder(*w.levels, [&]<class Decoder>(std::type_identity<Decoder>) {
+    const Decoder decoder(*w.levels);
+    in_tiles<4>(w.rows, x.count,
+                [&]<std::size_t rows, std::size_t cols>(std::integral_constant<std::size_t, rows>,
+                                                        std::integral_constant<std::size_t, cols>, std::size_t c) {
+                  dot_tile<rows, cols>(w, {cols, x.stride, x.x + c * x.stride}, decoder, y + c * tile_rows);
+                });
+  });
+}
+
+// ------------------------------------------------------------------------------------------ floats: no codes
+
+inline void dense(std::size_t n, std::size_t rows, const float* w, std::size_t stride, const Columns<float>& x,
+                  float* y) {
+  in_tiles<6>(rows, x.count,
+              [&]<std::size_t height, std::size_t cols>(std::integral_constant<std::size_t, height>,
+                                                        std::integral_constant<std::size_t, cols>, std::size_t first) {
+                __m512 sum[height][cols];
+                unrolled<height>([&](auto r) __attribute__((always_inline)) {
+                  unrolled<cols>([&](auto c) __attribute__((always_inline)) { sum[r][c] = _mm512_setzero_ps(); });
+                });
+                const float* const from = x.x + first * x.stride;
+                for (std::size_t k = 0; k < n; k += 16) {
+                  __m512 row[height];
+                  unrolled<height>([&](auto r) __attribute__((always_inline)) {
+                    row[r] = _mm512_loadu_ps(w + r * stride + k);
+                  });
+                  unrolled<cols>([&](auto c) __attribute__((always_inline)) {
+                    const __m512 column = _mm512_loadu_ps(from + c * x.stride + k);
+                    unrolled<height>([&](auto r) __attribute__((always_inline)) {
+                      sum[r][c] = _mm512_fmadd_ps(row[r], column, sum[r][c]);
+                    });
+                  });
+                }
+                unrolled<height>([&](auto r) __attribute__((always_inline)) {
+                  unrolled<cols>([&](auto c) __attribute__((always_inline)) {
+                    y[(first + c) * tile_rows + r] = _mm512_reduce_add_ps(sum[r][c]);
+                  });
+                });
+              });
+}
+
+inline void transposed(std::size_t n, std::size_t rows, const float* w, std::size_t stride, const Columns<float>& x,
+                       float* y, std::size_t y_stride) {
+  // `wide` registers of sixteen columns of W, the last one perhaps in part.
+  const auto take = [&]<std::size_t wide, std::size_t cols>(std::integral_constant<std::size_t, wide>,
+                                                            std::integral_constant<std::size_t, cols>, std::size_t k,
+                                                            std::size_t first) {
+    const __mmask16 some = n - k < 16 ? first_lanes(n - k) : first_lanes(16);
+    const float* const from = x.x + first * x.stride;
+    float* const to = y + first * y_stride + k;
+    __m512 sum[wide][cols];
+    unrolled<wide>([&](auto i) __attribute__((always_inline)) {
+      unrolled<cols>([&](auto c) __attribute__((always_inline)) {
+        sum[i][c] = _mm512_maskz_loadu_ps(wide > 1 ? first_lanes(16) : some, to + c * y_stride + 16 * i);
+      });
+    });
+    for (std::size_t r = 0; r < rows; ++r) {
+      __m512 row[wide];
+      unrolled<wide>([&](auto i) __attribute__((always_inline)) {
+        row[i] = _mm512_maskz_loadu_ps(wide > 1 ? first_lanes(16) : some, w + r * stride + k + 16 * i);
+      });
+      unrolled<cols>([&](auto c) __attribute__((always_inline)) {
+        const __m512 factor = _mm512_set1_ps(from[c * x.stride + r]);
+        unrolled<wide>([&](auto i)
+                           __attribute__((always_inline)) { sum[i][c] = _mm512_fmadd_ps(row[i], factor, sum[i][c]); });
+      });
+    }
+    unrolled<wide>([&](auto i) __attribute__((always_inline)) {
+      unrolled<cols>([&](auto c) __attribute__((always_inline)) {
+        _mm512_mask_storeu_ps(to + c * y_stride + 16 * i, wide > 1 ? first_lanes(16) : some, sum[i][c]);
+      });
+    });
+  };
+  const auto across = [&](auto cols, std::size_t first) {
+    std::size_t k = 0;
+    for (; k + 64 <= n; k += 64) take(std::integral_constant<std::size_t, 4>(), cols, k, first);
+    for (; k < n; k += 16) take(std::integral_constant<std::size_t, 1>(), cols, k, first);
+  };
+  std::size_t c = 0;
+  for (; c + 4 <= x.count; c += 4) across(std::integral_constant<std::size_t, 4>(), c);
+  for (; c < x.count; ++c) across(std::integral_constant<std::size_t, 1>(), c);
+}
+
+// ------------------------------------------------------------------------------------------------- integers
+// Codes of 4 and 8 bits, as they lie in memory, 64 bytes to a block: lane j holds the 64 / bits codes that begin at
+// 64 / bits * j, so a group of that many codes or more has lanes of its own. An arranged column is a block of bytes for
+// each block of codes, and behind them, for each run of codes that is scaled at once, the sums of its lanes as floats:
+// those take the zero-point out of the inner loop.
+
+struct Int8Layout {
+  std::size_t block, blocks, run, runs;  // run: a group, or the block that several groups share
+  Int8Layout(std::size_t n, std::size_t group, int bits)
+      : block(512 / static_cast<std::size_t>(bits)), blocks((n + block - 1) / block) {
+    // A lane grows by at most 8 * 15 * 127 or 4 * 255 * 127 with each block: after 2^12 of them it is still an int.
+    const std::size_t longest = block << 12, whole = blocks * block;
+    run = group >= n ? whole : group < block ? block : group;
+    if (run > longest) run = longest;
+    runs = whole == 0 ? 0 : (whole + run - 1) / run;
+  }
+  static bool takes(std::size_t n, std::size_t group, const Levels& l) {
+    if (!l.uniform() || (l.bits() != 4 && l.bits() != 8)) return false;
+    const std::size_t block = 512 / static_cast<std::size_t>(l.bits());
+    // A group of more blocks than a run must be cut at runs, and a block into at most eight groups.
+    return group >= n || (group % block == 0 && (group <= block << 12 || group % (block << 12) == 0)) ||
+           (group >= block / 8 && block % group == 0);
+  }
+};
+
+inline std::size_t arranged_int8(std::size_t n, std::size_t group, const Levels& l) {
+  if (!Int8Layout::takes(n, group, l)) return 0;
+  const Int8Layout at(n, group, l.bits());
+  return at.blocks * at.block + at.runs * 16 * sizeof(float);
+}
+
+inline void arrange_int8(const std::int8_t* x, std::size_t n, std::size_t group, const Levels& l, std::int8_t* to) {
+  const Int8Layout at(n, group, l.bits());
+  const std::size_t lane = at.block / 16;
+  std::int8_t* const sums = to + at.blocks * at.block;
+  for (std::size_t r = 0; r < at.runs; ++r) {
+    std::int32_t sum[16] = {};
+    for (std::size_t b = r * at.run; b < (r + 1) * at.run && b < at.blocks * at.block; b += at.block)
+      for (std::size_t j = 0; j < at.block; ++j) {
+        const std::int8_t v = b + j < n ? x[b + j] : std::int8_t{0};
+        sum[j / lane] += v;
+        to[b + (l.bits() == 8 ? j : j % 2 * 64 + j / 2)] = v;  // even codes are the lower halves of bytes
+      }
+    float lanes[16];
+    for (int j = 0; j < 16; ++j) lanes[j] = static_cast<float>(sum[j]);
+    std::memcpy(sums + r * sizeof lanes, lanes, sizeof lanes);
+  }
+}
+
+// sum + four products of bytes in each lane, the first ones unsigned. In assembly, because an instruction chosen at run
+// time cannot be had from an intrinsic inside a template that does without.
+[[gnu::always_inline]] inline __m512i add_products(__m512i sum, __m512i codes, __m512i x) {
+  asm("vpdpbusd {%2, %1, %0|%0, %1, %2}" : "+v"(sum) : "v"(codes), "v"(x));
+  return sum;
+}
+
+template <int bits, bool vnni>
+struct Bytes64 {
+  static constexpr std::size_t parts = bits == 8 && vnni ? 1 : 2;
+  __m512i part[parts];
+  explicit Bytes64(__m512i v) {
+    if constexpr (parts == 1) {
+      part[0] = v;
+    } else {
+      const __m512i low = _mm512_set1_epi8(15);
+      part[0] = _mm512_and_si512(v, low), part[1] = _mm512_and_si512(_mm512_srli_epi16(v, 4), low);
+    }
+  }
+  [[gnu::always_inline]] __m512i times(const std::int8_t* x, __m512i sum) const {
+    const __m512i first = _mm512_loadu_si512(x), ones = _mm512_set1_epi16(1);
+    if constexpr (bits == 4) {
+      const __m512i second = _mm512_loadu_si512(x + 64);
+      if constexpr (vnni) return add_products(add_products(sum, part[0], first), part[1], second);
+      // Four products of 15 * 127 at most: far from what 16 bits hold.
+      const __m512i four =
+          _mm512_add_epi16(_mm512_maddubs_epi16(part[0], first), _mm512_maddubs_epi16(part[1], second));
+      return _mm512_add_epi32(sum, _mm512_madd_epi16(four, ones));
+    } else if constexpr (vnni) {
+      return add_products(sum, part[0], first);
+    } else {  // the halves of a code apart, as 255 * 127 * 2 does not fit 16 bits
+      sum = _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(part[0], first), ones));
+      const __m512i high = _mm512_maddubs_epi16(part[1], first);
+      return _mm512_add_epi32(sum, _mm512_madd_epi16(high, _mm512_set1_epi16(16)));
+    }
+  }
+};
+
+// The Affines of the groups of a block, one for each lane. `apart`: lanes from one group to the next.
+inline Scale scales_of_block(const Affine* a, std::size_t groups, std::size_t apart) {
+  const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  const __m512i at = _mm512_slli_epi32(_mm512_srl_epi32(lane, _mm_cvtsi32_si128(apart == 2   ? 1
+                                                                                : apart == 4 ? 2
+                                                                                : apart == 8 ? 3
+                                                                                             : 4)),
+                                       1);
+  const __m512 pairs = _mm512_maskz_loadu_ps(first_lanes(groups < 8 ? 2 * groups : 16), &a->scale);
+  return {_mm512_permutexvar_ps(at, pairs), _mm512_permutexvar_ps(_mm512_add_epi32(at, _mm512_set1_epi32(1)), pairs)};
+}
+
+template <int bits, bool vnni, std::size_t rows, std::size_t cols>
+inline void dot_int8_tile(const CodedRows& w, const Columns<std::int8_t>& x, float* y) {
+  const Int8Layout at(w.n, w.group, bits);
+  const __m512 first = _mm512_set1_ps(w.levels->first());
+  const std::size_t held = packed_bytes(w.n, bits), groups = (w.n + w.group - 1) / w.group;
+  __m512 sum[rows][cols];
+  unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+    unrolled<cols>([&](auto c) __attribute__((always_inline)) { sum[r][c] = _mm512_setzero_ps(); });
+  });
+  for (std::size_t i = 0; i < at.runs; ++i) {
+    __m512i part[rows][cols];
+    unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+      unrolled<cols>([&](auto c) __attribute__((always_inline)) { part[r][c] = _mm512_setzero_si512(); });
+    });
+    const std::size_t begin = i * at.run / at.block, end = (i + 1) * at.run / at.block;
+    for (std::size_t b = begin; b < (end < at.blocks ? end : at.blocks); ++b) {
+      const std::size_t left = held - 64 * b;
+      const __mmask64 some = left < 64 ? (std::uint64_t{1} << left) - 1 : ~std::uint64_t{0};
+      unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+        const Bytes64<bits, vnni> codes(_mm512_maskz_loadu_epi8(some, w.packed[r] + 64 * b));
+        unrolled<cols>([&](auto c) __attribute__((always_inline)) {
+          part[r][c] = codes.times(x.x + c * x.stride + b * at.block, part[r][c]);
+        });
+      });
+    }
+    const std::size_t g = w.group < w.n ? i * at.run / w.group : 0;
+    unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+      const Affine* const a = w.affine[r] + g;
+      const Scale how =
+          w.group < at.block && w.group < w.n ? scales_of_block(a, groups - g, w.group / (at.block / 16)) : Scale(*a);
+      const __m512 offset = _mm512_sub_ps(how.zero, first);
+      unrolled<cols>([&](auto c) __attribute__((always_inline)) {
+        const __m512 lanes = _mm512_loadu_ps(x.x + c * x.stride + at.blocks * at.block + i * 64);
+        const __m512 product = _mm512_fnmadd_ps(offset, lanes, _mm512_cvtepi32_ps(part[r][c]));
+        sum[r][c] = _mm512_fmadd_ps(product, how.scale, sum[r][c]);
+      });
+    });
+  }
+  unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+    unrolled<cols>([&](auto c)
+                       __attribute__((always_inline)) { y[c * tile_rows + r] = _mm512_reduce_add_ps(sum[r][c]); });
+  });
+}
+
+template <bool vnni>
+inline void dot_int8(const CodedRows& w, const Columns<std::int8_t>& x, float* y) {
+  in_tiles<4>(w.rows, x.count,
+              [&]<std::size_t rows, std::size_t cols>(std::integral_constant<std::size_t, rows>,
+                                                      std::integral_constant<std::size_t, cols>, std::size_t c) {
+                const Columns<std::int8_t> some{cols, x.stride, x.x + c * x.stride};
+                if (w.levels->bits() == 4) dot_int8_tile<4, vnni, rows, cols>(w, some, y + c * tile_rows);
+                else dot_int8_tile<8, vnni, rows, cols>(w, some, y + c * tile_rows);
+              });
+}
+
+inline constexpr Products products{arranged,   arrange,       dot,          dense,
+                                   transposed, arranged_int8, arrange_int8, dot_int8<false>};
+inline constexpr Products products_vnni{arranged,   arrange,       dot,          dense,
+                                        transposed, arranged_int8, arrange_int8, dot_int8<true>};
+
+inline constexpr Table table{"avx512", supported,  ranges,        absolute_sum, widen_scales,
+                             quantize, dequantize, fake_quantize, &products};
+inline constexpr Table table_vnni{"avx512vnni", supported_vnni, ranges,        absolute_sum,  widen_scales,
+                                  quantize,     dequantize,     fake_quantize, &products_vnni};
+
+}  // namespace fewbit::kernel::avx512
+FEWBIT_TARGET_END
+#pragma GCC diagnostic pop
+#endif

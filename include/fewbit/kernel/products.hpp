@@ -1,0 +1,59 @@
+#pragma once
+// What products ask of an instruction set. Rule: activations are prepared once for each product, weights never; dot
+// products add in an order of their own on every instruction set, and agree to a stated bound.
+//
+//   floats   |y - W x| <= (n + 8) 2^-24 sum over k of |w_k x_k|, w_k as dequantize gives it, whatever the table
+//   int8     the integers are exact; they are scaled and added, group by group, in float
+
+#include <cstddef>
+#include <cstdint>
+
+#include <fewbit/core/affine.hpp>
+#include <fewbit/core/levels.hpp>
+
+namespace fewbit::kernel {
+
+// Rows that are multiplied together, so that each activation is loaded once for all of them. They lie far apart in
+// memory: four streams are read faster than one.
+inline constexpr std::size_t tile_rows = 4;
+
+// `rows` rows of n codes each, 1 to tile_rows of them.
+struct CodedRows {
+  std::size_t n, group, rows;
+  const Levels* levels;
+  const std::uint8_t* packed[tile_rows];
+  const Affine* affine[tile_rows];
+};
+
+// The columns of X: column c starts at x + c * stride.
+template <class T>
+struct Columns {
+  std::size_t count, stride;
+  const T* x;
+};
+
+struct Products {
+  // How many floats an arranged column of n activations takes, for `dot` with codes in groups of this size; 0 if `dot`
+  // does not take them.
+  std::size_t (*arranged)(std::size_t n, std::size_t group, const Levels&);
+  // One column in the order in which `dot` meets its weights, and zeros to the end.
+  void (*arrange)(const float* x, std::size_t n, const Levels&, float* to);
+  // y[c * tile_rows + r] = sum over k of w[r][k] * x[c][k].
+  void (*dot)(const CodedRows&, const Columns<float>& x, float* y);
+
+  // y[c * tile_rows + r] = sum over k of w[r][k] * x[c][k], for up to tile_rows rows of floats, `stride` apart. All are
+  // n long, a multiple of 16.
+  void (*dense)(std::size_t n, std::size_t rows, const float* w, std::size_t stride, const Columns<float>& x, float* y);
+
+  // y[c * y_stride + k] += sum over r of w[r][k] * x[c][r], for `rows` rows of n floats, `stride` apart.
+  void (*transposed)(std::size_t n, std::size_t rows, const float* w, std::size_t stride, const Columns<float>& x,
+                     float* y, std::size_t y_stride);
+
+  // As arranged and arrange, for activations of 8 bits: -127 to 127.
+  std::size_t (*arranged_int8)(std::size_t n, std::size_t group, const Levels&);
+  void (*arrange_int8)(const std::int8_t* x, std::size_t n, std::size_t group, const Levels&, std::int8_t* to);
+  // y[c * tile_rows + r] = sum over k of w[r][k] * x[c][k].
+  void (*dot_int8)(const CodedRows&, const Columns<std::int8_t>& x, float* y);
+};
+
+}  // namespace fewbit::kernel

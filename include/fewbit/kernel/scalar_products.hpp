@@ -1,0 +1,128 @@
+#pragma once
+// Products in plain C++. Rule: any width and any group; levels are decoded once for all columns, and activations are
+// taken as they come.
+
+#include <algorithm>
+#include <cstring>
+
+#include <fewbit/kernel/products.hpp>
+#include <fewbit/kernel/scalar.hpp>
+
+namespace fewbit::kernel::scalar {
+
+// Four floats that any compiler adds and multiplies at once, in registers that every processor has.
+using Float4 = float __attribute__((vector_size(16)));
+inline Float4 load4(const float* x) {
+  Float4 v;
+  std::memcpy(&v, x, sizeof v);
+  return v;
+}
+inline float sum4(Float4 v) { return (v[0] + v[2]) + (v[1] + v[3]); }
+
+inline std::size_t arranged(std::size_t n, std::size_t, const Levels&) { return n; }
+inline void arrange(const float* x, std::size_t n, const Levels&, float* to) { std::copy_n(x, n, to); }
+
+// Reads the codes of a row, one after the other.
+class Reader {
+ public:
+  Reader(const std::uint8_t* packed, int bits) : next_(packed), bits_(static_cast<unsigned>(bits)) {}
+  int operator()() {
+    for (; held_ < bits_; held_ += 8) word_ |= static_cast<std::uint32_t>(*next_++) << held_;
+    const auto code = static_cast<int>(word_ & ((1u << bits_) - 1));
+    word_ >>= bits_, held_ -= bits_;
+    return code;
+  }
+
+ private:
+  const std::uint8_t* next_;
+  unsigned bits_, held_ = 0;
+  std::uint32_t word_ = 0;
+};
+
+inline constexpr std::size_t piece = 64;  // levels that are decoded and then multiplied
+
+inline float dot4(const float* a, const float* b, std::size_t n) {
+  Float4 sum{}, sum2{};
+  std::size_t k = 0;
+  for (; k + 8 <= n; k += 8) sum += load4(a + k) * load4(b + k), sum2 += load4(a + k + 4) * load4(b + k + 4);
+  float rest = 0;
+  for (; k < n; ++k) rest += a[k] * b[k];
+  return sum4(sum + sum2) + rest;
+}
+
+inline void dot(const CodedRows& w, const Columns<float>& x, float* y) {
+  const Levels& l = *w.levels;
+  for (std::size_t r = 0; r < w.rows; ++r) {
+    for (std::size_t c = 0; c < x.count; ++c) y[c * tile_rows + r] = 0;
+    Reader code(w.packed[r], l.bits());
+    each_group({w.n, w.group, w.affine[r], &l}, [&](std::size_t k, std::size_t end, Affine a) {
+      float level[piece];
+      for (; k < end; k += piece) {
+        const std::size_t n = std::min(piece, end - k);
+        for (std::size_t j = 0; j < n; ++j) level[j] = l[code()] - a.zero;
+        for (std::size_t c = 0; c < x.count; ++c)
+          y[c * tile_rows + r] += a.scale * dot4(level, x.x + c * x.stride + k, n);
+      }
+    });
+  }
+}
+
+inline void dense(std::size_t n, std::size_t rows, const float* w, std::size_t stride, const Columns<float>& x,
+                  float* y) {
+  for (std::size_t c = 0; c < x.count; ++c)
+    for (std::size_t r = 0; r < rows; ++r) y[c * tile_rows + r] = dot4(w + r * stride, x.x + c * x.stride, n);
+}
+
+inline void transposed(std::size_t n, std::size_t rows, const float* w, std::size_t stride, const Columns<float>& x,
+                       float* y, std::size_t y_stride) {
+  for (std::size_t c = 0; c < x.count; ++c)
+    for (std::size_t r = 0; r < rows; ++r) {
+      const float factor = x.x[c * x.stride + r];
+      const float* from = w + r * stride;
+      float* to = y + c * y_stride;
+      std::size_t k = 0;
+      for (; k + 4 <= n; k += 4) {
+        const Float4 sum = load4(to + k) + load4(from + k) * factor;
+        std::memcpy(to + k, &sum, sizeof sum);
+      }
+      for (; k < n; ++k) to[k] += from[k] * factor;
+    }
+}
+
+inline std::size_t arranged_int8(std::size_t n, std::size_t, const Levels& l) {
+  return l.uniform() && (l.bits() == 4 || l.bits() == 8) ? n : 0;
+}
+inline void arrange_int8(const std::int8_t* x, std::size_t n, std::size_t, const Levels&, std::int8_t* to) {
+  std::copy_n(x, n, to);
+}
+
+inline void dot_int8(const CodedRows& w, const Columns<std::int8_t>& x, float* y) {
+  const Levels& l = *w.levels;
+  const auto code = [&](const std::uint8_t* packed, std::size_t k) -> int {
+    return l.bits() == 8 ? packed[k] : packed[k / 2] >> k % 2 * 4 & 15;
+  };
+  for (std::size_t r = 0; r < w.rows; ++r) {
+    for (std::size_t c = 0; c < x.count; ++c) y[c * tile_rows + r] = 0;
+    each_group({w.n, w.group, w.affine[r], &l}, [&](std::size_t k, std::size_t end, Affine a) {
+      for (; k < end; k += piece) {
+        const std::size_t n = std::min(piece, end - k);
+        int codes[piece];
+        for (std::size_t j = 0; j < n; ++j) codes[j] = code(w.packed[r], k + j);
+        for (std::size_t c = 0; c < x.count; ++c) {
+          const std::int8_t* const column = x.x + c * x.stride + k;
+          int products = 0, sum = 0;
+          for (std::size_t j = 0; j < n; ++j) products += codes[j] * column[j], sum += column[j];
+          const float offset = (a.zero - l.first()) * static_cast<float>(sum);
+          y[c * tile_rows + r] += a.scale * (static_cast<float>(products) - offset);
+        }
+      }
+    });
+  }
+}
+
+inline constexpr Products products{arranged, arrange, dot, dense, transposed, arranged_int8, arrange_int8, dot_int8};
+
+inline constexpr Table table{"scalar", supported,  ranges,        absolute_sum, widen_scales,
+                             quantize, dequantize, fake_quantize, &products};
+
+}  // namespace fewbit::kernel::scalar

@@ -1,0 +1,118 @@
+#pragma once
+// How the rows of a quantized matrix are cut up for a product. Rule: a tile is four rows far apart, so that memory is
+// read in four streams; a panel is some tiles that stay in cache while the columns pass by.
+
+#include <fewbit/ops/dequantize.hpp>
+
+namespace fewbit {
+inline namespace FEWBIT_ABI {
+
+inline constexpr Index tile_height = static_cast<Index>(kernel::tile_rows), tiles_in_panel = 16;
+
+// The rows of tile t of rows first .. last - 1: t, t + a quarter, t + two quarters, ..
+struct TileRows {
+  Index first, last, quarter;
+  TileRows(Index f, Index l) : first(f), last(l), quarter((l - f + tile_height - 1) / tile_height) {}
+  Index row(Index tile, Index r) const { return first + tile + r * quarter; }
+  Index height(Index tile) const {
+    Index h = 0;
+    while (h < tile_height && row(tile, h) < last) ++h;
+    return h;
+  }
+};
+
+// Columns that go through a panel together: some 16 KiB of them.
+inline Index columns_at_once(Index cols) { return std::min<Index>(cols, 4); }
+
+// Calls multiply(rows, first, count, to) for every tile of W and all columns, up to a few at a time, and takes
+// to[c * tile_rows + r] over into Y.
+template <class Multiply>
+void each_coded_tile(const QuantizedMatrix& w, Index cols, Eigen::Ref<Eigen::MatrixXf> y, Multiply&& multiply) {
+  const kernel::Table& table = kernel::active();
+  const Index across = w.blocks_across();
+  for_each_slice(w.rows(), 4 * tile_height, [&](Index first, Index last) {
+    const TileRows at(first, last);
+    std::vector<Affine> affines(static_cast<std::size_t>(tiles_in_panel * tile_height * across));
+    std::vector<kernel::CodedRows> tiles;
+    const Index step = columns_at_once(cols);
+    std::vector<float> part(static_cast<std::size_t>(step * tile_height));
+    for (Index t = 0; t < at.quarter; t += tiles_in_panel) {
+      tiles.clear();
+      Affine* next = affines.data();
+      for (Index i = t; i < std::min(t + tiles_in_panel, at.quarter); ++i) {
+        kernel::CodedRows rows{static_cast<std::size_t>(w.cols()),
+                               static_cast<std::size_t>(w.block_cols()),
+                               static_cast<std::size_t>(at.height(i)),
+                               &w.levels(),
+                               {},
+                               {}};
+        for (std::size_t r = 0; r < rows.rows; ++r, next += across) {
+          const Index row = at.row(i, static_cast<Index>(r));
+          w.params().read(static_cast<std::size_t>(row / w.block_rows() * across), static_cast<std::size_t>(across),
+                          next, table);
+          rows.packed[r] = w.codes(row), rows.affine[r] = next;
+        }
+        tiles.push_back(rows);
+      }
+      for (Index c = 0; c < cols; c += step) {
+        const Index some = std::min(step, cols - c);
+        for (std::size_t i = 0; i < tiles.size(); ++i) {
+          multiply(tiles[i], c, some, part.data());
+          for (Index j = 0; j < some; ++j)
+            for (Index r = 0; r < static_cast<Index>(tiles[i].rows); ++r)
+              y(at.row(t + static_cast<Index>(i), r), c + j) = part[static_cast<std::size_t>(j * tile_height + r)];
+        }
+      }
+    }
+  });
+}
+
+// Y = W X through rows of floats: a panel of W is widened, a run of its columns at a time, and meets all of X.
+inline void multiply_dense(const QuantizedMatrix& w, const Eigen::MatrixXf& x, Eigen::Ref<Eigen::MatrixXf> y) {
+  const kernel::Table& table = kernel::active();
+  // Columns of X, padded to whole registers, and kept off the distance at which cache lines collide.
+  const Index n = w.cols(), padded = (n + 15) / 16 * 16, stride = padded + 16;
+  Buffer<float> columns(static_cast<std::size_t>(stride * x.cols()));
+  for (Index c = 0; c < x.cols(); ++c) {
+    float* to = columns.data() + c * stride;
+    std::copy_n(x.col(c).data(), n, to);
+    std::fill(to + n, to + padded, 0.f);
+  }
+  constexpr Index height = tiles_in_panel * tile_height, run = 1024;
+  for_each_slice(w.rows(), height, [&](Index first, Index last) {
+    DequantizedRows widen(w);
+    Buffer<float> panel(static_cast<std::size_t>(std::min(height, last - first) * stride));
+    const Index step = 12;
+    float part[step * tile_height];
+    for (Index i = first; i < last; i += height) {
+      const Index rows = std::min(height, last - i);
+      for (Index r = 0; r < rows; ++r) {
+        float* to = panel.data() + r * stride;
+        widen(i + r, to);
+        std::fill(to + n, to + padded, 0.f);
+      }
+      for (Index k = 0; k < padded; k += run) {
+        const auto length = static_cast<std::size_t>(std::min(run, padded - k));
+        for (Index c = 0; c < x.cols(); c += step) {
+          const Index some = std::min(step, x.cols() - c);
+          for (Index r = 0; r < rows; r += tile_height) {
+            const Index tall = std::min(tile_height, rows - r);
+            table.products->dense(
+                length, static_cast<std::size_t>(tall), panel.data() + r * stride + k, static_cast<std::size_t>(stride),
+                {static_cast<std::size_t>(some), static_cast<std::size_t>(stride), columns.data() + c * stride + k},
+                part);
+            for (Index j = 0; j < some; ++j)
+              for (Index h = 0; h < tall; ++h) {
+                float& to = y(i + r + h, c + j);
+                const float sum = part[j * tile_height + h];
+                to = k == 0 ? sum : to + sum;
+              }
+          }
+        }
+      }
+    }
+  });
+}
+
+}  // namespace FEWBIT_ABI
+}  // namespace fewbit
