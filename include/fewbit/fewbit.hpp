@@ -13,5 +13,6 @@
 #include <fewbit/ops/dequantize.hpp>
 #include <fewbit/ops/metrics.hpp>
 #include <fewbit/ops/product.hpp>
+#include <fewbit/quantize/double_quantize.hpp>
 #include <fewbit/quantize/fake_quantize.hpp>
 #include <fewbit/quantize/quantize.hpp>

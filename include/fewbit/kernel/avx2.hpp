@@ -115,18 +115,21 @@ inline double absolute_sum(const float* x, std::size_t n) {
 
 // ------------------------------------------------------------------------------------------------ stored scales
 
+// {v[i], 0} for eight scales.
+inline void store_scales(Affine* out, __m256 v) {
+  const __m256 low = _mm256_unpacklo_ps(v, _mm256_setzero_ps()), high = _mm256_unpackhi_ps(v, _mm256_setzero_ps());
+  _mm256_storeu_ps(&out[0].scale, _mm256_permute2f128_ps(low, high, 0x20));
+  _mm256_storeu_ps(&out[4].scale, _mm256_permute2f128_ps(low, high, 0x31));
+}
+
 inline void widen_scales(ScaleType type, const std::uint8_t* stored, std::size_t n, Affine* out) {
   std::size_t i = 0;
   for (; i + 8 <= n; i += 8) {
     const auto halves = [&] { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(stored + 2 * i)); };
-    const __m256 scale = type == ScaleType::f32 ? _mm256_loadu_ps(reinterpret_cast<const float*>(stored + 4 * i))
-                         : type == ScaleType::f16
-                             ? _mm256_cvtph_ps(halves())
-                             : _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves()), 16));
-    const __m256 low = _mm256_unpacklo_ps(scale, _mm256_setzero_ps()),
-                 high = _mm256_unpackhi_ps(scale, _mm256_setzero_ps());
-    _mm256_storeu_ps(&out[i].scale, _mm256_permute2f128_ps(low, high, 0x20));
-    _mm256_storeu_ps(&out[i + 4].scale, _mm256_permute2f128_ps(low, high, 0x31));
+    store_scales(out + i, type == ScaleType::f32 ? _mm256_loadu_ps(reinterpret_cast<const float*>(stored + 4 * i))
+                          : type == ScaleType::f16
+                              ? _mm256_cvtph_ps(halves())
+                              : _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(halves()), 16)));
   }
   scalar::widen_scales(type, stored + i * scale_bytes(type), n - i, out + i);
 }
@@ -156,6 +159,16 @@ inline __m256 weights(__m256 level, const Scale& a) {
   const __m256 sign_bit = _mm256_set1_ps(-0.f), sign = _mm256_and_ps(a.scale, sign_bit);
   const __m256 difference = _mm256_sub_ps(_mm256_xor_ps(level, sign), _mm256_xor_ps(a.zero, sign));
   return _mm256_mul_ps(_mm256_andnot_ps(sign_bit, a.scale), difference);
+}
+
+inline void widen_coded_scales(const std::uint8_t* codes, Affine second, std::size_t n, Affine* out) {
+  const Scale how(second);
+  std::size_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const __m128i some = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(codes + i));
+    store_scales(out + i, weights(_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(some)), how));
+  }
+  scalar::widen_coded_scales(codes + i, second, n - i, out + i);
 }
 
 // w / scale by division: for any Affine.

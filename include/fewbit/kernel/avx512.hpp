@@ -94,18 +94,22 @@ inline double absolute_sum(const float* x, std::size_t n) {
 
 // ------------------------------------------------------------------------------------------------ stored scales
 
-inline void widen_scales(ScaleType type, const std::uint8_t* stored, std::size_t n, Affine* out) {
+// {v[i], 0} for sixteen scales.
+inline void store_scales(Affine* out, __m512 v) {
   const __m512i low = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
   const __m512i high = _mm512_add_epi32(low, _mm512_set1_epi32(8));
+  _mm512_storeu_ps(&out[0].scale, _mm512_permutex2var_ps(v, low, _mm512_setzero_ps()));
+  _mm512_storeu_ps(&out[8].scale, _mm512_permutex2var_ps(v, high, _mm512_setzero_ps()));
+}
+
+inline void widen_scales(ScaleType type, const std::uint8_t* stored, std::size_t n, Affine* out) {
   std::size_t i = 0;
   for (; i + 16 <= n; i += 16) {
     const auto halves = [&] { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(stored + 2 * i)); };
-    const __m512 scale = type == ScaleType::f32 ? _mm512_loadu_ps(stored + 4 * i)
-                         : type == ScaleType::f16
-                             ? _mm512_cvtph_ps(halves())
-                             : _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves()), 16));
-    _mm512_storeu_ps(&out[i].scale, _mm512_permutex2var_ps(scale, low, _mm512_setzero_ps()));
-    _mm512_storeu_ps(&out[i + 8].scale, _mm512_permutex2var_ps(scale, high, _mm512_setzero_ps()));
+    store_scales(out + i, type == ScaleType::f32 ? _mm512_loadu_ps(stored + 4 * i)
+                          : type == ScaleType::f16
+                              ? _mm512_cvtph_ps(halves())
+                              : _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves()), 16)));
   }
   scalar::widen_scales(type, stored + i * scale_bytes(type), n - i, out + i);
 }
@@ -135,6 +139,16 @@ inline __m512 weights(__m512 level, const Scale& a) {
   const __m512 sign_bit = _mm512_set1_ps(-0.f), sign = _mm512_and_ps(a.scale, sign_bit);
   const __m512 difference = _mm512_sub_ps(_mm512_xor_ps(level, sign), _mm512_xor_ps(a.zero, sign));
   return _mm512_mul_ps(_mm512_andnot_ps(sign_bit, a.scale), difference);
+}
+
+inline void widen_coded_scales(const std::uint8_t* codes, Affine second, std::size_t n, Affine* out) {
+  const Scale how(second);
+  std::size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    const __m128i some = _mm_loadu_si128(reinterpret_cast<const __m128i*>(codes + i));
+    store_scales(out + i, weights(_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(some)), how));
+  }
+  scalar::widen_coded_scales(codes + i, second, n - i, out + i);
 }
 
 // w / scale by division: for any Affine.

@@ -440,10 +440,10 @@ inline constexpr Products products{arranged,   arrange,       dot,          dens
 inline constexpr Products products_vnni{arranged,   arrange,       dot,          dense,
                                         transposed, arranged_int8, arrange_int8, dot_int8<true>};
 
-inline constexpr Table table{"avx512", supported,  ranges,        absolute_sum, widen_scales,
-                             quantize, dequantize, fake_quantize, &products};
-inline constexpr Table table_vnni{"avx512vnni", supported_vnni, ranges,        absolute_sum,  widen_scales,
-                                  quantize,     dequantize,     fake_quantize, &products_vnni};
+inline constexpr Table table{"avx512",           supported, ranges,     absolute_sum,  widen_scales,
+                             widen_coded_scales, quantize,  dequantize, fake_quantize, &products};
+inline constexpr Table table_vnni{"avx512vnni",       supported_vnni, ranges,     absolute_sum,  widen_scales,
+                                  widen_coded_scales, quantize,       dequantize, fake_quantize, &products_vnni};
 
 }  // namespace fewbit::kernel::avx512
 FEWBIT_TARGET_END

@@ -127,6 +127,17 @@ struct Divide {
   }
 };
 
+inline void widen_coded_scales(const std::uint8_t* codes, Affine second, std::size_t n, Affine* out) {
+  const Divide how(second);
+  std::size_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    const uint16x8_t some = vmovl_u8(vld1_u8(codes + i));
+    vst2q_f32(&out[i].scale, {{how.weight(vcvtq_f32_u32(vmovl_u16(vget_low_u16(some)))), vdupq_n_f32(0)}});
+    vst2q_f32(&out[i + 4].scale, {{how.weight(vcvtq_f32_u32(vmovl_high_u16(some))), vdupq_n_f32(0)}});
+  }
+  scalar::widen_coded_scales(codes + i, second, n - i, out + i);
+}
+
 // w / scale by multiplication, the weight clamped: for groups that have a Quotient. Clamps here take a number over a
 // NaN: even a weight that the contract rules out gets a code that fits its bits, and leaves its neighbours' alone.
 struct Multiply {

@@ -104,6 +104,10 @@ inline void widen_scales(ScaleType type, const std::uint8_t* stored, std::size_t
   for (std::size_t i = 0; i < n; ++i) out[i] = {scale_at(type, stored, i), 0};
 }
 
+inline void widen_coded_scales(const std::uint8_t* codes, Affine second, std::size_t n, Affine* out) {
+  for (std::size_t i = 0; i < n; ++i) out[i] = {weight(static_cast<float>(codes[i]), second), 0};
+}
+
 // Calls f(k, end, affine) for every group of the row, in order: weights k .. end - 1.
 template <class F>
 inline void each_group(const Row& r, F&& f) {

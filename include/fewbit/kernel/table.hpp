@@ -36,6 +36,9 @@ struct Table {
   // out[i] = {scale i, 0}, for n scales as they are stored.
   void (*widen_scales)(ScaleType, const std::uint8_t* stored, std::size_t n, Affine* out);
 
+  // The same for scales that are codes of 8 bits themselves: {scale * (code - zero), 0}.
+  void (*widen_coded_scales)(const std::uint8_t* codes, Affine second, std::size_t n, Affine* out);
+
   // Weights to codes; no NaN, and an infinity is the end of the range on its side. Writes packed_bytes(n, bits) bytes,
   // padding bits zero.
   void (*quantize)(const float* x, const Row&, std::uint8_t* packed);

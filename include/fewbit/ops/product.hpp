@@ -82,6 +82,11 @@ struct IntegerColumns {
   Eigen::RowVectorXf scale, zero;
 };
 inline IntegerColumns integer_columns(const Eigen::MatrixXf& x, bool asymmetric) {
+  for (Index c = 0; c < x.cols(); ++c)
+    for (Index k = 0; k < x.rows(); ++k)
+      if (!std::isfinite(x(k, c)))
+        fail_domain("activation at row ", k, ", column ", c, " is ", x(k, c),
+                    "; it cannot be rounded to 8 bits: repair it, or multiply with floats");
   IntegerColumns to{{x.rows(), x.cols()}, Eigen::RowVectorXf(x.cols()), Eigen::RowVectorXf(x.cols())};
   const auto per_column = x.transpose();  // a column of X is a row to be quantized
   const QuantizedMatrix q = asymmetric ? quantize(per_column, Asymmetric(8).including_zero(), per_channel())

@@ -103,6 +103,9 @@ class QuantizedMatrix {
     input_map_ = std::move(map);
   }
 
+  // Scales as codes, for all blocks. Throws std::invalid_argument as Params::with_coded does.
+  void set_coded_scales(CodedScales scales) { params_ = params_.with_coded(std::move(scales)); }
+
   friend bool operator==(const QuantizedMatrix& a, const QuantizedMatrix& b) {
     return a.tiling_ == b.tiling_ && a.levels_ == b.levels_ && a.codes_ == b.codes_ && a.params_ == b.params_ &&
            a.input_map_ == b.input_map_;
