@@ -148,10 +148,34 @@ Eigen::Matrix<float, Eigen::Dynamic, Derived::ColsAtCompileTime> product(
   return y;
 }
 
+// As product with floats.
 template <class Derived>
 Eigen::Matrix<float, Eigen::Dynamic, Derived::ColsAtCompileTime> operator*(const QuantizedMatrix& w,
                                                                            const Eigen::MatrixBase<Derived>& x) {
   return product(w, x);
+}
+
+// x[in] = W^T y[out], X[in, n] = W^T Y[out, n], in floats: what carries a gradient back through y = W x. Each element
+// differs from that of dequantize(W)^T Y by at most (out + 2) 2^-24 sum_i |w_ij y_i|. Throws std::invalid_argument
+// unless y has as many rows as W.
+template <class Derived>
+Eigen::Matrix<float, Eigen::Dynamic, Derived::ColsAtCompileTime> operator*(const TransposedMatrix& w,
+                                                                           const Eigen::MatrixBase<Derived>& y) {
+  static_assert(is_real<typename Derived::Scalar>,
+                "fewbit: y must be of float, double, Eigen::half or Eigen::bfloat16");
+  const QuantizedMatrix& q = w.matrix;
+  if (y.rows() != q.rows())
+    fail_argument("product: W is ", q.rows(), " x ", q.cols(), " and W^T is multiplied by ", y.rows(),
+                  " rows; it needs ", q.rows());
+  q.require_complete();
+  Eigen::MatrixXf coded = multiply_transposed(q, y.template cast<float>());
+  const InputMap& map = q.input_map();
+  if (!map.scale.empty()) coded.array().colwise() *= Eigen::Map<const Eigen::ArrayXf>(map.scale.data(), q.cols());
+  if (map.order.empty()) return coded;
+  Eigen::MatrixXf x(coded.rows(), coded.cols());
+  for (Index c = 0; c < coded.cols(); ++c)
+    for (Index k = 0; k < coded.rows(); ++k) x(map.order[static_cast<std::size_t>(k)], c) = coded(k, c);
+  return x;
 }
 
 }  // namespace FEWBIT_ABI

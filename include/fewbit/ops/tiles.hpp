@@ -114,5 +114,30 @@ inline void multiply_dense(const QuantizedMatrix& w, const Eigen::MatrixXf& x, E
   });
 }
 
+// X[in, n] = W^T Y[out, n], inputs in the order of the codes: a panel of W is widened, and its columns are shared out
+// among the threads, so that sums are formed in the order of W's rows whoever forms them.
+inline Eigen::MatrixXf multiply_transposed(const QuantizedMatrix& w, const Eigen::MatrixXf& y) {
+  const kernel::Table& table = kernel::active();
+  Eigen::MatrixXf x = Eigen::MatrixXf::Zero(w.cols(), y.cols());
+  const Index height = 128, stride = (w.cols() + 15) / 16 * 16 + 16;
+  Buffer<float> panel(static_cast<std::size_t>(std::min(height, w.rows()) * stride));
+  for (Index i = 0; i < w.rows(); i += height) {
+    const Index rows = std::min(height, w.rows() - i);
+    for_each_slice(rows, 16, [&](Index first, Index last) {
+      DequantizedRows widen(w);
+      for (Index r = first; r < last; ++r) widen(i + r, panel.data() + r * stride);
+    });
+    for_each_slice(w.cols(), 256, [&](Index first, Index last) {
+      for (Index k = first; k < last; k += 256)
+        table.products->transposed(
+            static_cast<std::size_t>(std::min<Index>(256, last - k)), static_cast<std::size_t>(rows), panel.data() + k,
+            static_cast<std::size_t>(stride),
+            {static_cast<std::size_t>(y.cols()), static_cast<std::size_t>(y.rows()), y.data() + i}, x.data() + k,
+            static_cast<std::size_t>(w.cols()));
+    });
+  }
+  return x;
+}
+
 }  // namespace FEWBIT_ABI
 }  // namespace fewbit

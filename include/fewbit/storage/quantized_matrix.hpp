@@ -18,6 +18,13 @@
 
 namespace fewbit {
 
+class QuantizedMatrix;
+
+// W^T of a quantized W, as a factor of a product. It does not keep W.
+struct TransposedMatrix {
+  const QuantizedMatrix& matrix;
+};
+
 // W[out, in], codes row-major, each row starting on a byte.
 class QuantizedMatrix {
  public:
@@ -61,6 +68,9 @@ class QuantizedMatrix {
     assert(block_row >= 0 && block_row < blocks_down() && block_col >= 0 && block_col < blocks_across());
     return params_[static_cast<std::size_t>(block_row * blocks_across() + block_col)];
   }
+  // q.transpose() * y is W^T y.
+  TransposedMatrix transpose() const { return {*this}; }
+
   // One decoded weight, by its place in the codes (see input_map): for looking, not for loops.
   float operator()(Index i, Index j) const {
     return weight(levels_[static_cast<int>(code(i, j))], affine(i / block_rows(), j / block_cols()));
