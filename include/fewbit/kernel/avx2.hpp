@@ -41,7 +41,7 @@ inline void store_some(float* out, std::size_t n, __m256 v) {
 
 // The row behind the one at hand is usually next: it comes from memory while this one is worked on. Its ranges bring
 // one half of the lines, its codes the other, so that memory is never idle.
-inline void prefetch(const float* x) { _mm_prefetch(reinterpret_cast<const char*>(x), _MM_HINT_T1); }
+[[gnu::always_inline]] inline void prefetch(const float* x) { _mm_prefetch(reinterpret_cast<const char*>(x), _MM_HINT_T1); }
 
 inline __m256 round_even(__m256 x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 inline __m256 clamp(__m256 x, __m256 lo, __m256 hi) { return _mm256_min_ps(_mm256_max_ps(x, lo), hi); }

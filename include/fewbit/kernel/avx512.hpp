@@ -36,7 +36,7 @@ inline __mmask16 first_lanes(std::size_t n) { return static_cast<__mmask16>((1u 
 
 // The row behind the one at hand is usually next: it comes from memory while this one is worked on. Its ranges bring
 // one half of the lines, its codes the other, so that memory is never idle.
-inline void prefetch(const float* x) { _mm_prefetch(reinterpret_cast<const char*>(x), _MM_HINT_T1); }
+[[gnu::always_inline]] inline void prefetch(const float* x) { _mm_prefetch(reinterpret_cast<const char*>(x), _MM_HINT_T1); }
 
 inline __m512 clamp(__m512 x, __m512 lo, __m512 hi) { return _mm512_min_ps(_mm512_max_ps(x, lo), hi); }
 inline __mmask16 within(__m512 x, __m512 lo, __m512 hi) {

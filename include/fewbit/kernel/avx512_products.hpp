@@ -27,31 +27,47 @@ template <std::size_t n, class F>
   (std::make_index_sequence<n>());
 }
 
-// Calls f with `rows` and `cols` as constants, the columns in runs of up to most_cols.
-template <std::size_t most_cols, class F>
+// Codes are asked for some lines before they are needed: a quarter less time from memory than the hardware's own guess.
+[[gnu::always_inline]] inline void prefetch_codes(const std::uint8_t* p) {
+  _mm_prefetch(reinterpret_cast<const char*>(p + 1024), _MM_HINT_T0);
+}
+
+// Calls f(rows, cols, first row, first column), the first two as constants: four rows and as many columns as the
+// widths, widest first, allow; rows that are not four, and columns, one at a time. Each pair is a loop of its own to
+// compile.
+template <std::size_t... widths, class F>
 inline void in_tiles(std::size_t rows, std::size_t cols, F&& f) {
-  const auto run = [&]<std::size_t r>(std::integral_constant<std::size_t, r> count) {
+  using One = std::integral_constant<std::size_t, 1>;
+  if (rows == tile_rows) {
     std::size_t c = 0;
-    for (; c + most_cols <= cols; c += most_cols) f(count, std::integral_constant<std::size_t, most_cols>(), c);
-    for (; c < cols; ++c) f(count, std::integral_constant<std::size_t, 1>(), c);
-  };
-  switch (rows) {
-    case 1: return run(std::integral_constant<std::size_t, 1>());
-    case 2: return run(std::integral_constant<std::size_t, 2>());
-    case 3: return run(std::integral_constant<std::size_t, 3>());
-    default: return run(std::integral_constant<std::size_t, 4>());
+    const auto take = [&]<std::size_t width>(std::integral_constant<std::size_t, width> w) {
+      for (; c + width <= cols; c += width) f(std::integral_constant<std::size_t, tile_rows>(), w, std::size_t{0}, c);
+    };
+    (take(std::integral_constant<std::size_t, widths>()), ...);
+    return;
   }
+  for (std::size_t r = 0; r < rows; ++r)
+    for (std::size_t c = 0; c < cols; ++c) f(One(), One(), r, c);
+}
+
+// The rows of a tile from r on.
+inline CodedRows from_row(const CodedRows& w, std::size_t r) {
+  CodedRows rest = w;
+  for (std::size_t i = r; i < w.rows; ++i) rest.packed[i - r] = w.packed[i], rest.affine[i - r] = w.affine[i];
+  return rest;
 }
 
 // ---------------------------------------------------------------------------- floats: codes as they are multiplied
 // A decoder takes `block` codes at a time and gives `block` / 16 registers of level - zero. Activations are arranged to
 // meet them.
 
-// 1, 2 and 4 bits: 16 bytes to 16 lanes, whose lowest four bits vpermps looks up; then the next code comes down. Code
+// 2 and 4 bits: 16 bytes to 16 lanes, whose lowest four bits vpermps looks up; then the next code comes down. Code
 // j * per_byte + i of a block is in lane j of register i.
 template <int bits>
 struct Looked {
   static constexpr std::size_t per_byte = 8 / bits, block = 16 * per_byte;
+  static constexpr bool exact = true;  // reads the bytes of its codes and no more
+  static constexpr std::size_t bits_at_least = bits;
   __m512 table;
   explicit Looked(const Levels& l) {
     float entry[16];
@@ -88,6 +104,8 @@ struct Looked {
 template <int width, class Shape>
 struct InOrder {
   static constexpr std::size_t block = 16;
+  static constexpr bool exact = width != 0;
+  static constexpr std::size_t bits_at_least = 8;
   Packing packing;
   Shape shape;
   explicit InOrder(const Levels& l) : packing(l.bits()), shape(l) {}
@@ -110,19 +128,10 @@ struct InOrder {
 
 template <class F>
 inline auto with_decoder(const Levels& l, F&& f) {
-  switch (l.bits()) {
-    case 1: return f(std::type_identity<Looked<1>>());
-    case 2: return f(std::type_identity<Looked<2>>());
-    case 4: return f(std::type_identity<Looked<4>>());
-    case 8:
-      if (l.uniform()) return f(std::type_identity<InOrder<8, Integers>>());
-      break;
-    case 16: return f(std::type_identity<InOrder<16, Integers>>());
-    default: break;
-  }
-  if (l.uniform()) return f(std::type_identity<InOrder<0, Integers>>());
-  if (l.count() <= 16) return f(std::type_identity<InOrder<0, Table16>>());
-  return f(std::type_identity<InOrder<0, Table256>>());
+  if (l.bits() == 2) return f(std::type_identity<Looked<2>>());
+  if (l.bits() == 4) return f(std::type_identity<Looked<4>>());
+  if (!l.uniform()) return f(std::type_identity<InOrder<0, Table256>>());
+  return l.bits() == 8 ? f(std::type_identity<InOrder<8, Integers>>()) : f(std::type_identity<InOrder<0, Integers>>());
 }
 
 inline std::size_t arranged(std::size_t n, std::size_t group, const Levels& l) {
@@ -150,9 +159,9 @@ inline void dot_tile(const CodedRows& w, const Columns<float>& x, const Decoder&
   const auto bits = static_cast<std::size_t>(w.levels->bits());
   // Sixteen codes of a width without a path of its own are read as two times 16 bytes, which must end inside the row.
   const std::size_t held = packed_bytes(w.n, w.levels->bits()), reach = bits + 16;
-  const std::size_t safe = block > 16 || bits == 8 || bits == 16 ? w.n / block * block
-                           : held < reach                        ? 0
-                                                                 : ((held - reach) / (2 * bits) + 1) * 16;
+  const std::size_t safe = Decoder::exact ? w.n / block * block
+                           : held < reach ? 0
+                                          : ((held - reach) / (2 * bits) + 1) * 16;
   __m512 sum[rows][cols];
   unrolled<rows>([&](auto r) __attribute__((always_inline)) {
     unrolled<cols>([&](auto c) __attribute__((always_inline)) { sum[r][c] = _mm512_setzero_ps(); });
@@ -177,7 +186,9 @@ inline void dot_tile(const CodedRows& w, const Columns<float>& x, const Decoder&
     const std::size_t limit = end < safe ? end : safe, whole = limit > k ? k + (limit - k) / block * block : k;
     for (; k < whole; k += block)
       unrolled<rows>([&](auto r) __attribute__((always_inline)) {
-        decoders[r].all(w.packed[r] + k / 8 * bits, multiply(r, k));
+        const std::uint8_t* const from = w.packed[r] + k / 8 * bits;
+        if (k % (512 / Decoder::bits_at_least) == 0) prefetch_codes(from);
+        decoders[r].all(from, multiply(r, k));
       });
     for (; k < end; k += block)
       unrolled<rows>([&](auto r) __attribute__((always_inline)) {
@@ -199,44 +210,40 @@ inline void dot_tile(const CodedRows& w, const Columns<float>& x, const Decoder&
 inline void dot(const CodedRows& w, const Columns<float>& x, float* y) {
   with_decoder(*w.levels, [&]<class Decoder>(std::type_identity<Decoder>) {
     const Decoder decoder(*w.levels);
-    in_tiles<4>(w.rows, x.count,
-                [&]<std::size_t rows, std::size_t cols>(std::integral_constant<std::size_t, rows>,
-                                                        std::integral_constant<std::size_t, cols>, std::size_t c) {
-                  dot_tile<rows, cols>(w, {cols, x.stride, x.x + c * x.stride}, decoder, y + c * tile_rows);
-                });
+    in_tiles<4, 2, 1>(w.rows, x.count, [&](auto rows, auto cols, std::size_t r, std::size_t c) {
+      dot_tile<rows, cols>(from_row(w, r), {cols, x.stride, x.x + c * x.stride}, decoder, y + c * tile_rows + r);
+    });
   });
 }
 
 // ------------------------------------------------------------------------------------------ floats: no codes
 
+template <std::size_t rows, std::size_t cols>
+inline void dense_tile(std::size_t n, const float* w, std::size_t stride, const Columns<float>& x, float* y) {
+  __m512 sum[rows][cols];
+  unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+    unrolled<cols>([&](auto c) __attribute__((always_inline)) { sum[r][c] = _mm512_setzero_ps(); });
+  });
+  for (std::size_t k = 0; k < n; k += 16) {
+    __m512 row[rows];
+    unrolled<rows>([&](auto r) __attribute__((always_inline)) { row[r] = _mm512_loadu_ps(w + r * stride + k); });
+    unrolled<cols>([&](auto c) __attribute__((always_inline)) {
+      const __m512 column = _mm512_loadu_ps(x.x + c * x.stride + k);
+      unrolled<rows>([&](auto r)
+                         __attribute__((always_inline)) { sum[r][c] = _mm512_fmadd_ps(row[r], column, sum[r][c]); });
+    });
+  }
+  unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+    unrolled<cols>([&](auto c)
+                       __attribute__((always_inline)) { y[c * tile_rows + r] = _mm512_reduce_add_ps(sum[r][c]); });
+  });
+}
+
 inline void dense(std::size_t n, std::size_t rows, const float* w, std::size_t stride, const Columns<float>& x,
                   float* y) {
-  in_tiles<6>(rows, x.count,
-              [&]<std::size_t height, std::size_t cols>(std::integral_constant<std::size_t, height>,
-                                                        std::integral_constant<std::size_t, cols>, std::size_t first) {
-                __m512 sum[height][cols];
-                unrolled<height>([&](auto r) __attribute__((always_inline)) {
-                  unrolled<cols>([&](auto c) __attribute__((always_inline)) { sum[r][c] = _mm512_setzero_ps(); });
-                });
-                const float* const from = x.x + first * x.stride;
-                for (std::size_t k = 0; k < n; k += 16) {
-                  __m512 row[height];
-                  unrolled<height>([&](auto r) __attribute__((always_inline)) {
-                    row[r] = _mm512_loadu_ps(w + r * stride + k);
-                  });
-                  unrolled<cols>([&](auto c) __attribute__((always_inline)) {
-                    const __m512 column = _mm512_loadu_ps(from + c * x.stride + k);
-                    unrolled<height>([&](auto r) __attribute__((always_inline)) {
-                      sum[r][c] = _mm512_fmadd_ps(row[r], column, sum[r][c]);
-                    });
-                  });
-                }
-                unrolled<height>([&](auto r) __attribute__((always_inline)) {
-                  unrolled<cols>([&](auto c) __attribute__((always_inline)) {
-                    y[(first + c) * tile_rows + r] = _mm512_reduce_add_ps(sum[r][c]);
-                  });
-                });
-              });
+  in_tiles<6, 2, 1>(rows, x.count, [&](auto height, auto cols, std::size_t r, std::size_t c) {
+    dense_tile<height, cols>(n, w + r * stride, stride, {cols, x.stride, x.x + c * x.stride}, y + c * tile_rows + r);
+  });
 }
 
 inline void transposed(std::size_t n, std::size_t rows, const float* w, std::size_t stride, const Columns<float>& x,
@@ -284,21 +291,23 @@ inline void transposed(std::size_t n, std::size_t rows, const float* w, std::siz
 // ------------------------------------------------------------------------------------------------- integers
 // Codes of 4 and 8 bits, as they lie in memory, 64 bytes to a block: lane j holds the 64 / bits codes that begin at
 // 64 / bits * j, so a group of that many codes or more has lanes of its own. An arranged column is a block of bytes for
-// each block of codes, and behind them, for each run of codes that is scaled at once, the sums of its lanes as floats:
-// those take the zero-point out of the inner loop.
+// each block of codes, and behind them, for each run of codes that is scaled at once, 16 integers and 16 floats: the
+// sums of its lanes times the first level, from which a sum of level * x starts, and the sums themselves, which take
+// zero-points out of the inner loop.
 
 struct Int8Layout {
   std::size_t block, blocks, run, runs;  // run: a group, or the block that several groups share
   Int8Layout(std::size_t n, std::size_t group, int bits)
       : block(512 / static_cast<std::size_t>(bits)), blocks((n + block - 1) / block) {
-    // A lane grows by at most 8 * 15 * 127 or 4 * 255 * 127 with each block: after 2^12 of them it is still an int.
+    // A lane grows by at most 8 * 271 * 127 or 4 * 511 * 127 with each block, the start taken in: after 2^12 of them it
+    // is still an int.
     const std::size_t longest = block << 12, whole = blocks * block;
     run = group >= n ? whole : group < block ? block : group;
     if (run > longest) run = longest;
     runs = whole == 0 ? 0 : (whole + run - 1) / run;
   }
   static bool takes(std::size_t n, std::size_t group, const Levels& l) {
-    if (!l.uniform() || (l.bits() != 4 && l.bits() != 8)) return false;
+    if (!l.uniform() || (l.bits() != 4 && l.bits() != 8) || l.first() < -256 || l.first() > 256) return false;
     const std::size_t block = 512 / static_cast<std::size_t>(l.bits());
     // A group of more blocks than a run must be cut at runs, and a block into at most eight groups.
     return group >= n || (group % block == 0 && (group <= block << 12 || group % (block << 12) == 0)) ||
@@ -309,24 +318,43 @@ struct Int8Layout {
 inline std::size_t arranged_int8(std::size_t n, std::size_t group, const Levels& l) {
   if (!Int8Layout::takes(n, group, l)) return 0;
   const Int8Layout at(n, group, l.bits());
-  return at.blocks * at.block + at.runs * 16 * sizeof(float);
+  return at.blocks * at.block + at.runs * 2 * 64;
+}
+
+// The sums of four bytes of each lane.
+inline __m512i lane_sums(__m512i bytes) {
+  return _mm512_madd_epi16(_mm512_maddubs_epi16(_mm512_set1_epi8(1), bytes), _mm512_set1_epi16(1));
+}
+// The even or the odd bytes of 128, as they lie in two registers of 16-bit fields.
+inline __m512i halves_of(__m512i low, __m512i high) {
+  return _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi16_epi8(low)), _mm512_cvtepi16_epi8(high), 1);
 }
 
 inline void arrange_int8(const std::int8_t* x, std::size_t n, std::size_t group, const Levels& l, std::int8_t* to) {
   const Int8Layout at(n, group, l.bits());
-  const std::size_t lane = at.block / 16;
-  std::int8_t* const sums = to + at.blocks * at.block;
-  for (std::size_t r = 0; r < at.runs; ++r) {
-    std::int32_t sum[16] = {};
-    for (std::size_t b = r * at.run; b < (r + 1) * at.run && b < at.blocks * at.block; b += at.block)
-      for (std::size_t j = 0; j < at.block; ++j) {
-        const std::int8_t v = b + j < n ? x[b + j] : std::int8_t{0};
-        sum[j / lane] += v;
-        to[b + (l.bits() == 8 ? j : j % 2 * 64 + j / 2)] = v;  // even codes are the lower halves of bytes
+  const __m512i first = _mm512_set1_epi32(static_cast<int>(l.first()));
+  std::int8_t* sums = to + at.blocks * at.block;
+  for (std::size_t r = 0, b = 0; r < at.runs; ++r, sums += 128) {
+    __m512i sum = _mm512_setzero_si512();
+    for (const std::size_t end = (r + 1) * at.run; b < end && b < at.blocks * at.block; b += at.block) {
+      const auto load = [&](std::size_t k) {
+        return k + 64 <= n ? _mm512_loadu_si512(x + k)
+               : k < n     ? _mm512_maskz_loadu_epi8((std::uint64_t{1} << (n - k)) - 1, x + k)
+                           : _mm512_setzero_si512();
+      };
+      const __m512i low = load(b);
+      if (l.bits() == 8) {
+        sum = _mm512_add_epi32(sum, lane_sums(low));
+        _mm512_storeu_si512(to + b, low);
+      } else {  // even codes are the lower halves of bytes
+        const __m512i high = load(b + 64), even = halves_of(low, high),
+                      odd = halves_of(_mm512_srli_epi16(low, 8), _mm512_srli_epi16(high, 8));
+        sum = _mm512_add_epi32(sum, _mm512_add_epi32(lane_sums(even), lane_sums(odd)));
+        _mm512_storeu_si512(to + b, even), _mm512_storeu_si512(to + b + 64, odd);
       }
-    float lanes[16];
-    for (int j = 0; j < 16; ++j) lanes[j] = static_cast<float>(sum[j]);
-    std::memcpy(sums + r * sizeof lanes, lanes, sizeof lanes);
+    }
+    _mm512_storeu_si512(sums, _mm512_mullo_epi32(sum, first));
+    _mm512_storeu_ps(sums + 64, _mm512_cvtepi32_ps(sum));
   }
 }
 
@@ -349,12 +377,12 @@ struct Bytes64 {
       part[0] = _mm512_and_si512(v, low), part[1] = _mm512_and_si512(_mm512_srli_epi16(v, 4), low);
     }
   }
-  [[gnu::always_inline]] __m512i times(const std::int8_t* x, __m512i sum) const {
-    const __m512i first = _mm512_loadu_si512(x), ones = _mm512_set1_epi16(1);
-    if constexpr (bits == 4) {
-      const __m512i second = _mm512_loadu_si512(x + 64);
-      if constexpr (vnni) return add_products(add_products(sum, part[0], first), part[1], second);
-      // Four products of 15 * 127 at most: far from what 16 bits hold.
+  // x: the activations of the even codes and of the odd ones, or of all in order, twice the same.
+  [[gnu::always_inline]] __m512i times(__m512i first, __m512i second, __m512i sum) const {
+    const __m512i ones = _mm512_set1_epi16(1);
+    if constexpr (bits == 4 && vnni) {
+      return add_products(add_products(sum, part[0], first), part[1], second);
+    } else if constexpr (bits == 4) {  // four products of 15 * 127 at most: far from what 16 bits hold
       const __m512i four =
           _mm512_add_epi16(_mm512_maddubs_epi16(part[0], first), _mm512_maddubs_epi16(part[1], second));
       return _mm512_add_epi32(sum, _mm512_madd_epi16(four, ones));
@@ -383,37 +411,43 @@ inline Scale scales_of_block(const Affine* a, std::size_t groups, std::size_t ap
 template <int bits, bool vnni, std::size_t rows, std::size_t cols>
 inline void dot_int8_tile(const CodedRows& w, const Columns<std::int8_t>& x, float* y) {
   const Int8Layout at(w.n, w.group, bits);
-  const __m512 first = _mm512_set1_ps(w.levels->first());
   const std::size_t held = packed_bytes(w.n, bits), groups = (w.n + w.group - 1) / w.group;
+  const bool shared = w.group < at.block && w.group < w.n;  // a block holds several groups
   __m512 sum[rows][cols];
   unrolled<rows>([&](auto r) __attribute__((always_inline)) {
     unrolled<cols>([&](auto c) __attribute__((always_inline)) { sum[r][c] = _mm512_setzero_ps(); });
   });
   for (std::size_t i = 0; i < at.runs; ++i) {
+    const std::int8_t* const lanes = x.x + at.blocks * at.block + i * 128;
     __m512i part[rows][cols];
-    unrolled<rows>([&](auto r) __attribute__((always_inline)) {
-      unrolled<cols>([&](auto c) __attribute__((always_inline)) { part[r][c] = _mm512_setzero_si512(); });
+    unrolled<cols>([&](auto c) __attribute__((always_inline)) {
+      part[0][c] = _mm512_loadu_si512(lanes + c * x.stride);
+      unrolled<rows - 1>([&](auto r) __attribute__((always_inline)) { part[r + 1][c] = part[0][c]; });
     });
     const std::size_t begin = i * at.run / at.block, end = (i + 1) * at.run / at.block;
     for (std::size_t b = begin; b < (end < at.blocks ? end : at.blocks); ++b) {
       const std::size_t left = held - 64 * b;
       const __mmask64 some = left < 64 ? (std::uint64_t{1} << left) - 1 : ~std::uint64_t{0};
-      unrolled<rows>([&](auto r) __attribute__((always_inline)) {
-        const Bytes64<bits, vnni> codes(_mm512_maskz_loadu_epi8(some, w.packed[r] + 64 * b));
-        unrolled<cols>([&](auto c) __attribute__((always_inline)) {
-          part[r][c] = codes.times(x.x + c * x.stride + b * at.block, part[r][c]);
-        });
+      const auto codes = [&]<std::size_t... r>(std::index_sequence<r...>) __attribute__((always_inline)) {
+        (prefetch_codes(w.packed[r] + 64 * b), ...);
+        return std::array{Bytes64<bits, vnni>(_mm512_maskz_loadu_epi8(some, w.packed[r] + 64 * b))...};
+      }
+      (std::make_index_sequence<rows>());
+      unrolled<cols>([&](auto c) __attribute__((always_inline)) {
+        const std::int8_t* const from = x.x + c * x.stride + b * at.block;
+        const __m512i first = _mm512_loadu_si512(from), second = bits == 4 ? _mm512_loadu_si512(from + 64) : first;
+        unrolled<rows>([&](auto r)
+                           __attribute__((always_inline)) { part[r][c] = codes[r].times(first, second, part[r][c]); });
       });
     }
     const std::size_t g = w.group < w.n ? i * at.run / w.group : 0;
     unrolled<rows>([&](auto r) __attribute__((always_inline)) {
       const Affine* const a = w.affine[r] + g;
-      const Scale how =
-          w.group < at.block && w.group < w.n ? scales_of_block(a, groups - g, w.group / (at.block / 16)) : Scale(*a);
-      const __m512 offset = _mm512_sub_ps(how.zero, first);
+      const Scale how = shared ? scales_of_block(a, groups - g, w.group / (at.block / 16)) : Scale(*a);
+      const bool has_zero = shared || a->zero != 0;
       unrolled<cols>([&](auto c) __attribute__((always_inline)) {
-        const __m512 lanes = _mm512_loadu_ps(x.x + c * x.stride + at.blocks * at.block + i * 64);
-        const __m512 product = _mm512_fnmadd_ps(offset, lanes, _mm512_cvtepi32_ps(part[r][c]));
+        __m512 product = _mm512_cvtepi32_ps(part[r][c]);
+        if (has_zero) product = _mm512_fnmadd_ps(how.zero, _mm512_loadu_ps(lanes + c * x.stride + 64), product);
         sum[r][c] = _mm512_fmadd_ps(product, how.scale, sum[r][c]);
       });
     });
@@ -426,13 +460,11 @@ inline void dot_int8_tile(const CodedRows& w, const Columns<std::int8_t>& x, flo
 
 template <bool vnni>
 inline void dot_int8(const CodedRows& w, const Columns<std::int8_t>& x, float* y) {
-  in_tiles<4>(w.rows, x.count,
-              [&]<std::size_t rows, std::size_t cols>(std::integral_constant<std::size_t, rows>,
-                                                      std::integral_constant<std::size_t, cols>, std::size_t c) {
-                const Columns<std::int8_t> some{cols, x.stride, x.x + c * x.stride};
-                if (w.levels->bits() == 4) dot_int8_tile<4, vnni, rows, cols>(w, some, y + c * tile_rows);
-                else dot_int8_tile<8, vnni, rows, cols>(w, some, y + c * tile_rows);
-              });
+  in_tiles<4, 1>(w.rows, x.count, [&](auto rows, auto cols, std::size_t r, std::size_t c) {
+    const Columns<std::int8_t> some{cols, x.stride, x.x + c * x.stride};
+    if (w.levels->bits() == 4) dot_int8_tile<4, vnni, rows, cols>(from_row(w, r), some, y + c * tile_rows + r);
+    else dot_int8_tile<8, vnni, rows, cols>(from_row(w, r), some, y + c * tile_rows + r);
+  });
 }
 
 inline constexpr Products products{arranged,   arrange,       dot,          dense,

@@ -21,32 +21,24 @@ enum class Activations { floats, int8, uint8 };
 
 inline namespace FEWBIT_ABI {
 
-// The columns of X as the columns of W's codes want them: floats, permuted and scaled by W's input map.
-template <class Derived>
-Eigen::MatrixXf mapped_inputs(const QuantizedMatrix& w, const Eigen::MatrixBase<Derived>& x) {
-  static_assert(is_real<typename Derived::Scalar>,
-                "fewbit: x must be of float, double, Eigen::half or Eigen::bfloat16");
-  if (x.rows() != w.cols())
-    fail_argument("product: W is ", w.rows(), " x ", w.cols(), " and x has ", x.rows(), " rows; it needs ", w.cols());
-  w.require_complete();
-  Eigen::MatrixXf mapped = x.template cast<float>();
-  const InputMap& map = w.input_map();
-  if (!map.order.empty()) {
-    Eigen::MatrixXf ordered(mapped.rows(), mapped.cols());
-    for (Index c = 0; c < mapped.cols(); ++c)
-      for (Index k = 0; k < mapped.rows(); ++k) ordered(k, c) = mapped(map.order[static_cast<std::size_t>(k)], c);
-    mapped.swap(ordered);
-  }
-  if (!map.scale.empty()) mapped.array().colwise() *= Eigen::Map<const Eigen::ArrayXf>(map.scale.data(), w.cols());
+// The columns of X in the order of W's codes, and scaled by W's input map.
+inline Eigen::MatrixXf mapped_inputs(const InputMap& map, Inputs x) {
+  Eigen::MatrixXf mapped(x.rows(), x.cols());
+  for (Index c = 0; c < x.cols(); ++c)
+    for (Index k = 0; k < x.rows(); ++k) {
+      const auto at = static_cast<std::size_t>(k);
+      mapped(k, c) = x(map.order.empty() ? k : map.order[at], c) * (map.scale.empty() ? 1.f : map.scale[at]);
+    }
   return mapped;
 }
 
-// Columns as an instruction set has arranged them, each starting on a cache line.
+// Columns as an instruction set has arranged them, each starting on a cache line. There is a line between them, for at
+// a power of two they would all lie in the same sets of the cache.
 template <class T>
 class Arranged {
  public:
   Arranged(std::size_t length, Index count)
-      : stride_((length * sizeof(T) + 63) / 64 * 64 / sizeof(T)), count_(static_cast<std::size_t>(count)),
+      : stride_((length * sizeof(T) + 127) / 64 * 64 / sizeof(T)), count_(static_cast<std::size_t>(count)),
         data_(stride_ * count_) {}
   T* column(Index c) { return data_.data() + static_cast<std::size_t>(c) * stride_; }
   kernel::Columns<T> some(Index first, Index count) const {
@@ -63,8 +55,8 @@ class Arranged {
 // are paid for.
 inline constexpr Index most_fused_columns = 12;
 
-// Y = W X for floats, X as mapped_inputs gives it.
-inline void multiply_floats(const QuantizedMatrix& w, const Eigen::MatrixXf& x, Eigen::Ref<Eigen::MatrixXf> y) {
+// Y = W X for floats, X in the order of the codes.
+inline void multiply_floats(const QuantizedMatrix& w, Inputs x, Outputs y) {
   const kernel::Table& table = kernel::active();
   const auto n = static_cast<std::size_t>(w.cols()), group = static_cast<std::size_t>(w.block_cols());
   const std::size_t length = x.cols() <= most_fused_columns ? table.products->arranged(n, group, w.levels()) : 0;
@@ -81,7 +73,7 @@ struct IntegerColumns {
   Eigen::Matrix<std::int8_t, Eigen::Dynamic, Eigen::Dynamic> codes;
   Eigen::RowVectorXf scale, zero;
 };
-inline IntegerColumns integer_columns(const Eigen::MatrixXf& x, bool asymmetric) {
+inline IntegerColumns integer_columns(Inputs x, bool asymmetric) {
   for (Index c = 0; c < x.cols(); ++c)
     for (Index k = 0; k < x.rows(); ++k)
       if (!std::isfinite(x(k, c)))
@@ -118,25 +110,20 @@ inline bool multiply_integers(const QuantizedMatrix& w,
   return true;
 }
 
-// y[out] for a vector x[in], Y[out, n] for a matrix X[in, n]; any Eigen expression of real numbers, taken as floats.
-// Throws std::invalid_argument unless x has as many rows as W has columns, and std::domain_error if activations that
-// are to be rounded are not finite.
-template <class Derived>
-Eigen::Matrix<float, Eigen::Dynamic, Derived::ColsAtCompileTime> product(
-    const QuantizedMatrix& w, const Eigen::MatrixBase<Derived>& x, Activations activations = Activations::floats) {
-  Eigen::MatrixXf mapped = mapped_inputs(w, x);
-  Eigen::MatrixXf y = Eigen::MatrixXf::Zero(w.rows(), x.cols());
-  if (w.size() == 0 || x.cols() == 0) return y;
+// Y = W X, X in the order of the codes.
+inline Eigen::MatrixXf multiply(const QuantizedMatrix& w, Inputs x, Activations activations) {
+  Eigen::MatrixXf y(w.rows(), x.cols());
+  if (w.size() == 0 || x.cols() == 0) return y.setZero();
   if (activations == Activations::floats) {
-    multiply_floats(w, mapped, y);
+    multiply_floats(w, x, y);
     return y;
   }
-  IntegerColumns integers = integer_columns(mapped, activations == Activations::uint8);
+  IntegerColumns integers = integer_columns(x, activations == Activations::uint8);
   const bool shifted = (integers.zero.array() != 0).any();
   if (shifted) {  // W times a column of ones takes the zero-points of all the others
     integers.codes.conservativeResize(Eigen::NoChange, x.cols() + 1);
     integers.codes.col(x.cols()).setOnes();
-    y.conservativeResize(Eigen::NoChange, x.cols() + 1);
+    y.resize(w.rows(), x.cols() + 1);
   }
   if (!multiply_integers(w, integers.codes, y)) multiply_floats(w, integers.codes.template cast<float>(), y);
   if (shifted) {
@@ -146,6 +133,22 @@ Eigen::Matrix<float, Eigen::Dynamic, Derived::ColsAtCompileTime> product(
   }
   y.array().rowwise() *= integers.scale.array();
   return y;
+}
+
+// y[out] for a vector x[in], Y[out, n] for a matrix X[in, n]; any Eigen expression of real numbers, taken as floats.
+// Throws std::invalid_argument unless x has as many rows as W has columns, and std::domain_error if activations that
+// are to be rounded are not finite.
+template <class Derived>
+Eigen::Matrix<float, Eigen::Dynamic, Derived::ColsAtCompileTime> product(
+    const QuantizedMatrix& w, const Eigen::MatrixBase<Derived>& x, Activations activations = Activations::floats) {
+  static_assert(is_real<typename Derived::Scalar>,
+                "fewbit: x must be of float, double, Eigen::half or Eigen::bfloat16");
+  if (x.rows() != w.cols())
+    fail_argument("product: W is ", w.rows(), " x ", w.cols(), " and x has ", x.rows(), " rows; it needs ", w.cols());
+  w.require_complete();
+  const Inputs floats(x.template cast<float>());  // no copy of columns that are floats already
+  if (w.input_map().empty()) return multiply(w, floats, activations);
+  return multiply(w, mapped_inputs(w.input_map(), floats), activations);
 }
 
 // As product with floats.
@@ -168,7 +171,7 @@ Eigen::Matrix<float, Eigen::Dynamic, Derived::ColsAtCompileTime> operator*(const
     fail_argument("product: W is ", q.rows(), " x ", q.cols(), " and W^T is multiplied by ", y.rows(),
                   " rows; it needs ", q.rows());
   q.require_complete();
-  Eigen::MatrixXf coded = multiply_transposed(q, y.template cast<float>());
+  Eigen::MatrixXf coded = multiply_transposed(q, Inputs(y.template cast<float>()));
   const InputMap& map = q.input_map();
   if (!map.scale.empty()) coded.array().colwise() *= Eigen::Map<const Eigen::ArrayXf>(map.scale.data(), q.cols());
   if (map.order.empty()) return coded;

@@ -21,21 +21,22 @@ struct TileRows {
   }
 };
 
-// Columns that go through a panel together: some 16 KiB of them.
-inline Index columns_at_once(Index cols) { return std::min<Index>(cols, 4); }
+// Activations and results: columns of floats, wherever they lie.
+using Inputs = Eigen::Ref<const Eigen::MatrixXf>;
+using Outputs = Eigen::Ref<Eigen::MatrixXf>;
 
-// Calls multiply(rows, first, count, to) for every tile of W and all columns, up to a few at a time, and takes
+// Calls multiply(rows, first, count, to) for every tile of W and all columns, up to four at a time, and takes
 // to[c * tile_rows + r] over into Y.
 template <class Multiply>
-void each_coded_tile(const QuantizedMatrix& w, Index cols, Eigen::Ref<Eigen::MatrixXf> y, Multiply&& multiply) {
+void each_coded_tile(const QuantizedMatrix& w, Index cols, Outputs y, Multiply&& multiply) {
   const kernel::Table& table = kernel::active();
-  const Index across = w.blocks_across();
+  const Index across = w.blocks_across(), step = std::min<Index>(cols, 4);
   for_each_slice(w.rows(), 4 * tile_height, [&](Index first, Index last) {
     const TileRows at(first, last);
     std::vector<Affine> affines(static_cast<std::size_t>(tiles_in_panel * tile_height * across));
     std::vector<kernel::CodedRows> tiles;
-    const Index step = columns_at_once(cols);
-    std::vector<float> part(static_cast<std::size_t>(step * tile_height));
+    // Gathered here and written a line at a time: rows far apart and columns far apart would share the sets of a cache.
+    float part[4 * tile_height], sums[4 * tile_height][tiles_in_panel];
     for (Index t = 0; t < at.quarter; t += tiles_in_panel) {
       tiles.clear();
       Affine* next = affines.data();
@@ -57,10 +58,13 @@ void each_coded_tile(const QuantizedMatrix& w, Index cols, Eigen::Ref<Eigen::Mat
       for (Index c = 0; c < cols; c += step) {
         const Index some = std::min(step, cols - c);
         for (std::size_t i = 0; i < tiles.size(); ++i) {
-          multiply(tiles[i], c, some, part.data());
-          for (Index j = 0; j < some; ++j)
-            for (Index r = 0; r < static_cast<Index>(tiles[i].rows); ++r)
-              y(at.row(t + static_cast<Index>(i), r), c + j) = part[static_cast<std::size_t>(j * tile_height + r)];
+          multiply(tiles[i], c, some, part);
+          for (Index k = 0; k < some * tile_height; ++k) sums[k][i] = part[k];
+        }
+        for (Index r = 0; r < tile_height; ++r) {
+          const Index row = at.row(t, r), tall = std::min(static_cast<Index>(tiles.size()), last - row);
+          for (Index j = 0; j < some && tall > 0; ++j)
+            std::copy_n(sums[j * tile_height + r], tall, y.col(c + j).data() + row);
         }
       }
     }
@@ -68,7 +72,7 @@ void each_coded_tile(const QuantizedMatrix& w, Index cols, Eigen::Ref<Eigen::Mat
 }
 
 // Y = W X through rows of floats: a panel of W is widened, a run of its columns at a time, and meets all of X.
-inline void multiply_dense(const QuantizedMatrix& w, const Eigen::MatrixXf& x, Eigen::Ref<Eigen::MatrixXf> y) {
+inline void multiply_dense(const QuantizedMatrix& w, Inputs x, Outputs y) {
   const kernel::Table& table = kernel::active();
   // Columns of X, padded to whole registers, and kept off the distance at which cache lines collide.
   const Index n = w.cols(), padded = (n + 15) / 16 * 16, stride = padded + 16;
@@ -78,11 +82,11 @@ inline void multiply_dense(const QuantizedMatrix& w, const Eigen::MatrixXf& x, E
     std::copy_n(x.col(c).data(), n, to);
     std::fill(to + n, to + padded, 0.f);
   }
-  constexpr Index height = tiles_in_panel * tile_height, run = 1024;
+  constexpr Index height = tiles_in_panel * tile_height, run = 1024, step = 12;
   for_each_slice(w.rows(), height, [&](Index first, Index last) {
     DequantizedRows widen(w);
     Buffer<float> panel(static_cast<std::size_t>(std::min(height, last - first) * stride));
-    const Index step = 12;
+    Buffer<float> sums(static_cast<std::size_t>(height * x.cols()));
     float part[step * tile_height];
     for (Index i = first; i < last; i += height) {
       const Index rows = std::min(height, last - i);
@@ -91,32 +95,30 @@ inline void multiply_dense(const QuantizedMatrix& w, const Eigen::MatrixXf& x, E
         widen(i + r, to);
         std::fill(to + n, to + padded, 0.f);
       }
-      for (Index k = 0; k < padded; k += run) {
-        const auto length = static_cast<std::size_t>(std::min(run, padded - k));
+      std::fill(sums.begin(), sums.end(), 0.f);
+      for (Index k = 0; k < padded; k += run)
         for (Index c = 0; c < x.cols(); c += step) {
           const Index some = std::min(step, x.cols() - c);
           for (Index r = 0; r < rows; r += tile_height) {
             const Index tall = std::min(tile_height, rows - r);
             table.products->dense(
-                length, static_cast<std::size_t>(tall), panel.data() + r * stride + k, static_cast<std::size_t>(stride),
+                static_cast<std::size_t>(std::min(run, padded - k)), static_cast<std::size_t>(tall),
+                panel.data() + r * stride + k, static_cast<std::size_t>(stride),
                 {static_cast<std::size_t>(some), static_cast<std::size_t>(stride), columns.data() + c * stride + k},
                 part);
             for (Index j = 0; j < some; ++j)
-              for (Index h = 0; h < tall; ++h) {
-                float& to = y(i + r + h, c + j);
-                const float sum = part[j * tile_height + h];
-                to = k == 0 ? sum : to + sum;
-              }
+              for (Index h = 0; h < tall; ++h)
+                sums[static_cast<std::size_t>((c + j) * height + r + h)] += part[j * tile_height + h];
           }
         }
-      }
+      for (Index c = 0; c < x.cols(); ++c) std::copy_n(sums.data() + c * height, rows, y.col(c).data() + i);
     }
   });
 }
 
 // X[in, n] = W^T Y[out, n], inputs in the order of the codes: a panel of W is widened, and its columns are shared out
 // among the threads, so that sums are formed in the order of W's rows whoever forms them.
-inline Eigen::MatrixXf multiply_transposed(const QuantizedMatrix& w, const Eigen::MatrixXf& y) {
+inline Eigen::MatrixXf multiply_transposed(const QuantizedMatrix& w, Inputs y) {
   const kernel::Table& table = kernel::active();
   Eigen::MatrixXf x = Eigen::MatrixXf::Zero(w.cols(), y.cols());
   const Index height = 128, stride = (w.cols() + 15) / 16 * 16 + 16;
@@ -132,7 +134,7 @@ inline Eigen::MatrixXf multiply_transposed(const QuantizedMatrix& w, const Eigen
         table.products->transposed(
             static_cast<std::size_t>(std::min<Index>(256, last - k)), static_cast<std::size_t>(rows), panel.data() + k,
             static_cast<std::size_t>(stride),
-            {static_cast<std::size_t>(y.cols()), static_cast<std::size_t>(y.rows()), y.data() + i}, x.data() + k,
+            {static_cast<std::size_t>(y.cols()), static_cast<std::size_t>(y.outerStride()), y.data() + i}, x.data() + k,
             static_cast<std::size_t>(w.cols()));
     });
   }
