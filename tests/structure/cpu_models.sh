@@ -17,8 +17,8 @@ bochs  corei7_haswell_4770  avx2
 bochs  ryzen                avx2
 bochs  corei7_skylake_x     avx512
 bochs  corei3_cnl           avx512
-bochs  corei7_icelake_u     avx512vnni
-bochs  tigerlake            avx512vnni
+bochs  corei7_icelake_u     avx512vbmi
+bochs  tigerlake            avx512vbmi
 '
 tests_on=corei7_skylake_x
 
@@ -33,7 +33,7 @@ scalar=$(FEWBIT_ISA=scalar "$scratch/program")
 echo "$native here"
 [ "${scalar%% *}" = scalar ] || fail "FEWBIT_ISA=scalar did not choose the scalar table"
 [ "${scalar#* }" = "${native#* }" ] || fail "other bytes from the scalar table"
-if cpu_has avx512vl; then expected='avx512vnni|avx512|avx2'; elif cpu_has avx2; then expected=avx2; else expected=scalar; fi
+if cpu_has avx512vl; then expected='avx512vbmi|avx512vnni|avx512|avx2'; elif cpu_has avx2; then expected=avx2; else expected=scalar; fi
 echo "${native%% *}" | grep -qxE "$expected" || fail "this CPU should have run $expected"
 
 missing=

@@ -41,7 +41,9 @@ inline void store_some(float* out, std::size_t n, __m256 v) {
 
 // The row behind the one at hand is usually next: it comes from memory while this one is worked on. Its ranges bring
 // one half of the lines, its codes the other, so that memory is never idle.
-[[gnu::always_inline]] inline void prefetch(const float* x) { _mm_prefetch(reinterpret_cast<const char*>(x), _MM_HINT_T1); }
+[[gnu::always_inline]] inline void prefetch(const float* x) {
+  _mm_prefetch(reinterpret_cast<const char*>(x), _MM_HINT_T1);
+}
 
 inline __m256 round_even(__m256 x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 inline __m256 clamp(__m256 x, __m256 lo, __m256 hi) { return _mm256_min_ps(_mm256_max_ps(x, lo), hi); }
@@ -510,13 +512,22 @@ inline void quantize_narrow(const float* x, const Row& r, std::uint8_t* packed, 
       });
 }
 
-template <class Shape>
+template <bool sixteen, class Shape>
 inline void quantize_wide(const float* x, const Row& r, std::uint8_t* packed, const Shape& shape) {
   const Packing packing(r.levels->bits());
   const std::size_t whole = packing.whole_registers(r.n);
   each_divided(
       r, shape, Quotient::inner,
       [&](std::size_t k, std::size_t end, const auto& divide) {
+        if constexpr (sixteen) {
+          for (; k + 16 <= end; k += 16) {
+            prefetch(x + k + r.n);
+            const __m256i c0 = shape.code(_mm256_loadu_ps(x + k), divide),
+                          c1 = shape.code(_mm256_loadu_ps(x + k + 8), divide);
+            _mm256_storeu_si256(reinterpret_cast<__m256i*>(packed + 2 * k),
+                                _mm256_permute4x64_epi64(_mm256_packus_epi32(c0, c1), 0xd8));
+          }
+        }
         for (end = end < whole ? end : whole; k + 8 <= end; k += 8) {
           prefetch(x + k + r.n);
           packing.store_wide(packed + k / 8 * packing.bits, shape.code(_mm256_loadu_ps(x + k), divide));
@@ -539,7 +550,8 @@ inline void quantize(const float* x, const Row& r, std::uint8_t* packed) {
       case 6: return quantize_narrow<6>(x, r, packed, shape);
       case 7: return quantize_narrow<7>(x, r, packed, shape);
       case 8: return quantize_narrow<8>(x, r, packed, shape);
-      default: return quantize_wide(x, r, packed, shape);
+      case 16: return quantize_wide<true>(x, r, packed, shape);
+      default: return quantize_wide<false>(x, r, packed, shape);
     }
   });
 }

@@ -18,6 +18,18 @@
 namespace fewbit::kernel::avx512 {
 inline bool supported() { return cpu::has_avx512(); }
 inline bool supported_vnni() { return cpu::has_avx512() && cpu::has_vnni(); }
+inline bool supported_vbmi() { return supported_vnni() && cpu::has_vbmi(); }
+
+// Where the first n bytes of each eight lie.
+struct ByteOrder {
+  std::uint8_t at[64];
+};
+template <unsigned n>
+inline constexpr ByteOrder low_bytes = [] {
+  ByteOrder order{};
+  for (unsigned i = 0; i < 8 * n; ++i) order.at[i] = static_cast<std::uint8_t>(i / n * 8 + i % n);
+  return order;
+}();
 }  // namespace fewbit::kernel::avx512
 
 // g++ 12 takes the don't-care operands of its own intrinsics for uninitialized variables.
@@ -36,7 +48,9 @@ inline __mmask16 first_lanes(std::size_t n) { return static_cast<__mmask16>((1u 
 
 // The row behind the one at hand is usually next: it comes from memory while this one is worked on. Its ranges bring
 // one half of the lines, its codes the other, so that memory is never idle.
-[[gnu::always_inline]] inline void prefetch(const float* x) { _mm_prefetch(reinterpret_cast<const char*>(x), _MM_HINT_T1); }
+[[gnu::always_inline]] inline void prefetch(const float* x) {
+  _mm_prefetch(reinterpret_cast<const char*>(x), _MM_HINT_T1);
+}
 
 inline __m512 clamp(__m512 x, __m512 lo, __m512 hi) { return _mm512_min_ps(_mm512_max_ps(x, lo), hi); }
 inline __mmask16 within(__m512 x, __m512 lo, __m512 hi) {
@@ -339,24 +353,26 @@ struct Packing {
 
   // n <= 16 codes of any width to memory; those past n are written as zero bits.
   void store(std::uint8_t* p, std::size_t n, __m512i codes) const {
-    codes = _mm512_maskz_mov_epi32(n < 16 ? first_lanes(n) : static_cast<__mmask16>(0xffff), codes);
+    codes = _mm512_maskz_mov_epi32(first_lanes(n), codes);
     // Each step brings the upper of two fields down onto the lower: 32, then 64 bits apart. Four codes are at most 64
     // bits.
     const __m512i low = _mm512_set1_epi64(0xffffffff);
-    const __m512i pairs = _mm512_or_si512(
-        _mm512_and_si512(codes, low),
-        _mm512_srl_epi64(_mm512_andnot_si512(low, codes), _mm_cvtsi32_si128(static_cast<int>(32 - bits))));
-    const __m512i quads = _mm512_or_si512(
-        pairs, _mm512_sll_epi64(_mm512_bsrli_epi128(pairs, 8), _mm_cvtsi32_si128(static_cast<int>(2 * bits))));
-    alignas(64) std::uint64_t quad[8];
-    _mm512_store_si512(quad, quads);
-    std::uint64_t words[4] = {};  // 16 codes are at most 256 bits
-    for (std::size_t i = 0; i < 4; ++i) {
-      const std::size_t width = 4 * std::size_t{bits}, at = width * i, word = at / 64, shift = at % 64;
-      words[word] |= quad[2 * i] << shift;
-      if (shift != 0 && shift + width > 64) words[word + 1] |= quad[2 * i] >> (64 - shift);
-    }
-    std::memcpy(p, words, packed_bytes(n, static_cast<int>(bits)));
+    const auto by = [](unsigned count) { return _mm_cvtsi32_si128(static_cast<int>(count)); };
+    const __m512i pairs =
+        _mm512_or_si512(_mm512_and_si512(codes, low), _mm512_srl_epi64(_mm512_andnot_si512(low, codes), by(32 - bits)));
+    const __m512i quads = _mm512_or_si512(pairs, _mm512_sll_epi64(_mm512_bsrli_epi128(pairs, 8), by(2 * bits)));
+    // Eight codes: the upper four go 4 * bits bits up, which may straddle the middle. A shift by 64 leaves nothing.
+    const __m512i even = _mm512_setr_epi64(0, 8, 4, 8, 0, 0, 0, 0), odd = _mm512_setr_epi64(2, 2, 6, 6, 0, 0, 0, 0);
+    const __m256i lower = _mm512_castsi512_si256(_mm512_permutex2var_epi64(quads, even, _mm512_setzero_si512()));
+    const __m256i upper = _mm512_castsi512_si256(_mm512_permutexvar_epi64(odd, quads));
+    const long long up = 4 * static_cast<long long>(bits);
+    const __m256i eights =
+        _mm256_or_si256(lower, _mm256_or_si256(_mm256_sllv_epi64(upper, _mm256_setr_epi64x(up, 64, up, 64)),
+                                               _mm256_srlv_epi64(upper, _mm256_setr_epi64x(64, 64 - up, 64, 64 - up))));
+    const auto last = static_cast<unsigned>(packed_bytes(n, static_cast<int>(bits))),
+               middle = last < bits ? last : bits;
+    _mm_mask_storeu_epi8(p, first_lanes(middle), _mm256_castsi256_si128(eights));
+    _mm_mask_storeu_epi8(p + middle, first_lanes(last - middle), _mm256_extracti128_si256(eights, 1));
   }
 };
 
@@ -366,8 +382,16 @@ inline __m512i to_bytes(__m512i a, __m512i b, __m512i c, __m512i d) {
   return _mm512_permutexvar_epi32(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), v);
 }
 
+// Bytes in another order. In assembly, because an instruction chosen at run time (VBMI) cannot be had from an intrinsic
+// inside a template that does without.
+[[gnu::always_inline]] inline __m512i permuted_bytes(__m512i order, __m512i v) {
+  __m512i moved;
+  asm("vpermb {%2, %1, %0|%0, %1, %2}" : "=v"(moved) : "v"(order), "v"(v));
+  return moved;
+}
+
 // The first 64 or 32 codes of `bits` bits, given as bytes, to memory.
-template <int bits, int count>
+template <int bits, int count, bool vbmi>
 inline void store_bytes(std::uint8_t* p, __m512i codes) {
   constexpr bool all = count == 64;
   if constexpr (bits == 8) {
@@ -393,6 +417,11 @@ inline void store_bytes(std::uint8_t* p, __m512i codes) {
                                          _mm512_slli_epi32(_mm512_srli_epi32(two, 16), 2 * bits));
     const __m512i eight = _mm512_or_si512(_mm512_and_si512(four, _mm512_set1_epi64(0xffffffff)),
                                           _mm512_slli_epi64(_mm512_srli_epi64(four, 32), 4 * bits));
+    if constexpr (vbmi) {  // the first `bits` bytes of each eight, one behind the other
+      constexpr __mmask64 some = ~std::uint64_t{0} >> (64 - count / 8 * bits);
+      _mm512_mask_storeu_epi8(p, some, permuted_bytes(_mm512_loadu_si512(&low_bytes<bits>), eight));
+      return;
+    }
     alignas(64) std::uint8_t parts[64];
     _mm512_store_si512(parts, eight);
     for (std::size_t i = 0; i < count / 8; ++i) std::memcpy(p + i * bits, parts + 8 * i, bits);
@@ -448,49 +477,54 @@ inline void each_divided(const Row& r, const Shape&, float outside, Bulk&& bulk,
 inline __m512 load_some(const float* x, std::size_t n) { return _mm512_maskz_loadu_ps(first_lanes(n), x); }
 
 // bits 0: any width, known at run time only.
-template <int bits, class Shape>
+template <int bits, bool vbmi, class Shape>
 inline void quantize_rows(const float* x, const Row& r, std::uint8_t* packed, const Shape& shape) {
   const Packing packing(r.levels->bits());
   each_divided(
       r, shape, Quotient::inner,
       [&](std::size_t k, std::size_t end, const auto& divide) {
-        if constexpr (bits > 0) {
+        if constexpr (bits == 16) {
+          for (; k + 16 <= end; k += 16) {
+            prefetch(x + k + r.n);
+            _mm256_storeu_si256(reinterpret_cast<__m256i*>(packed + 2 * k),
+                                _mm512_cvtepi32_epi16(shape.code(_mm512_loadu_ps(x + k), divide)));
+          }
+        } else if constexpr (bits > 0) {
           for (; k + 64 <= end; k += 64) {
             prefetch(x + k + 16 + r.n), prefetch(x + k + 48 + r.n);
             const __m512i c0 = shape.code(_mm512_loadu_ps(x + k), divide),
                           c1 = shape.code(_mm512_loadu_ps(x + k + 16), divide);
             const __m512i c2 = shape.code(_mm512_loadu_ps(x + k + 32), divide),
                           c3 = shape.code(_mm512_loadu_ps(x + k + 48), divide);
-            store_bytes<bits, 64>(packed + k / 8 * bits, to_bytes(c0, c1, c2, c3));
+            store_bytes<bits, 64, vbmi>(packed + k / 8 * bits, to_bytes(c0, c1, c2, c3));
           }
           for (; k + 32 <= end; k += 32) {  // groups of 32 come here
             const __m512i c0 = shape.code(_mm512_loadu_ps(x + k), divide),
                           c1 = shape.code(_mm512_loadu_ps(x + k + 16), divide);
-            store_bytes<bits, 32>(packed + k / 8 * bits, to_bytes(c0, c1, c1, c1));
+            store_bytes<bits, 32, vbmi>(packed + k / 8 * bits, to_bytes(c0, c1, c1, c1));
           }
         }
         return k;
       },
       [&](std::size_t k, std::size_t n, const auto& divide) {
-        const __m512i code = shape.code(load_some(x + k, n), divide);
-        if (bits == 16 && n == 16)
-          _mm256_storeu_si256(reinterpret_cast<__m256i*>(packed + 2 * k), _mm512_cvtepi32_epi16(code));
-        else packing.store(packed + k / 8 * packing.bits, n, code);
+        packing.store(packed + k / 8 * packing.bits, n, shape.code(load_some(x + k, n), divide));
       });
 }
 
+template <bool vbmi>
 inline void quantize(const float* x, const Row& r, std::uint8_t* packed) {
   with_shape(*r.levels, [&](const auto& shape) {
     switch (r.levels->bits()) {
-      case 1: return quantize_rows<1>(x, r, packed, shape);
-      case 2: return quantize_rows<2>(x, r, packed, shape);
-      case 3: return quantize_rows<3>(x, r, packed, shape);
-      case 4: return quantize_rows<4>(x, r, packed, shape);
-      case 5: return quantize_rows<5>(x, r, packed, shape);
-      case 6: return quantize_rows<6>(x, r, packed, shape);
-      case 7: return quantize_rows<7>(x, r, packed, shape);
-      case 8: return quantize_rows<8>(x, r, packed, shape);
-      default: return quantize_rows<0>(x, r, packed, shape);
+      case 1: return quantize_rows<1, false>(x, r, packed, shape);
+      case 2: return quantize_rows<2, false>(x, r, packed, shape);
+      case 3: return quantize_rows<3, vbmi>(x, r, packed, shape);
+      case 4: return quantize_rows<4, false>(x, r, packed, shape);
+      case 5: return quantize_rows<5, vbmi>(x, r, packed, shape);
+      case 6: return quantize_rows<6, vbmi>(x, r, packed, shape);
+      case 7: return quantize_rows<7, vbmi>(x, r, packed, shape);
+      case 8: return quantize_rows<8, false>(x, r, packed, shape);
+      case 16: return quantize_rows<16, false>(x, r, packed, shape);
+      default: return quantize_rows<0, false>(x, r, packed, shape);
     }
   });
 }

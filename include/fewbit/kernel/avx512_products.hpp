@@ -472,10 +472,14 @@ inline constexpr Products products{arranged,   arrange,       dot,          dens
 inline constexpr Products products_vnni{arranged,   arrange,       dot,          dense,
                                         transposed, arranged_int8, arrange_int8, dot_int8<true>};
 
-inline constexpr Table table{"avx512",           supported, ranges,     absolute_sum,  widen_scales,
-                             widen_coded_scales, quantize,  dequantize, fake_quantize, &products};
-inline constexpr Table table_vnni{"avx512vnni",       supported_vnni, ranges,     absolute_sum,  widen_scales,
-                                  widen_coded_scales, quantize,       dequantize, fake_quantize, &products_vnni};
+// What all processors with AVX-512 have, and what later ones have besides: VNNI from Cascade Lake on, VBMI too from Ice
+// Lake and Zen 4 on.
+inline constexpr Table table{"avx512",           supported,       ranges,     absolute_sum,  widen_scales,
+                             widen_coded_scales, quantize<false>, dequantize, fake_quantize, &products};
+inline constexpr Table table_vnni{"avx512vnni",       supported_vnni,  ranges,     absolute_sum,  widen_scales,
+                                  widen_coded_scales, quantize<false>, dequantize, fake_quantize, &products_vnni};
+inline constexpr Table table_vbmi{"avx512vbmi",       supported_vbmi, ranges,     absolute_sum,  widen_scales,
+                                  widen_coded_scales, quantize<true>, dequantize, fake_quantize, &products_vnni};
 
 }  // namespace fewbit::kernel::avx512
 FEWBIT_TARGET_END

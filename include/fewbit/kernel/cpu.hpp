@@ -22,6 +22,7 @@ inline bool has_avx512() {
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
 inline bool has_vnni() { return __builtin_cpu_supports("avx512vnni"); }
+inline bool has_vbmi() { return __builtin_cpu_supports("avx512vbmi"); }
 #endif
 
 }  // namespace fewbit::kernel::cpu

@@ -18,7 +18,7 @@ namespace fewbit::kernel {
 
 inline constexpr std::array tables {
 #if FEWBIT_X86_64
-  &avx512::table_vnni, &avx512::table, &avx2::table,
+  &avx512::table_vbmi, &avx512::table_vnni, &avx512::table, &avx2::table,
 #endif
 #if FEWBIT_ARM64
       &neon::table,
