@@ -3,6 +3,7 @@
 
 #include <fewbit/config.hpp>
 #include <fewbit/core/normal.hpp>
+#include <fewbit/estimate/absmean.hpp>
 #include <fewbit/estimate/minmax.hpp>
 #include <fewbit/grid/asymmetric.hpp>
 #include <fewbit/grid/codebook.hpp>
