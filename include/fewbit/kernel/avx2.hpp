@@ -650,6 +650,9 @@ inline void fake_quantize(const float* x, const Row& r, float* out, std::uint8_t
   return mask == nullptr ? fake_quantize_to<false>(x, r, out, mask) : fake_quantize_to<true>(x, r, out, mask);
 }
 
+inline constexpr Table table{"avx2",   supported,  ranges,       absolute_sum, widen_scales, widen_coded_scales,
+                             quantize, dequantize, fake_quantize};
+
 }  // namespace fewbit::kernel::avx2
 FEWBIT_TARGET_END
 #endif

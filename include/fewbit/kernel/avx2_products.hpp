@@ -1,11 +1,514 @@
 #pragma once
-// Products for avx2.
+// Dot products on AVX2 and FMA. Leans on vpshufb, which looks up one byte of the levels of 32 codes at a time; on
+// vpmaddubsw, whose 16-bit sums are added for as long as they cannot overflow; and on activations arranged so that
+// nothing brings the codes back into their order. Rules: a lane of an integer sum belongs to one group; tiles are
+// small, because there are sixteen registers, and compilers spill before they are full.
+
 #include <fewbit/kernel/avx2.hpp>
-#include <fewbit/kernel/scalar_products.hpp>
+#include <fewbit/kernel/products.hpp>
 
 #if FEWBIT_X86_64
+#include <utility>
+
+FEWBIT_TARGET_BEGIN("avx2,fma,f16c")
 namespace fewbit::kernel::avx2 {
-inline constexpr Table table{"avx2",   supported,  ranges,        absolute_sum,     widen_scales, widen_coded_scales,
-                             quantize, dequantize, fake_quantize, &scalar::products};
+
+// f(0) .. f(n - 1), each index a constant: arrays of registers stay registers.
+template <std::size_t n, class F>
+[[gnu::always_inline]] inline void unrolled(F&& f) {
+  [&]<std::size_t... i>(std::index_sequence<i...>) __attribute__((always_inline)) {
+    (f(std::integral_constant<std::size_t, i>()), ...);
+  }
+  (std::make_index_sequence<n>());
+}
+
+// Calls f(rows, columns, first row, first column), the first two constants: tiles of two rows and four columns, or of
+// four rows and one. Rows that are left over come one by one: only the end of a matrix has them.
+template <std::size_t height, std::size_t width, class F>
+[[gnu::always_inline]] inline void down(std::size_t rows, std::size_t c, F&& f) {
+  const std::integral_constant<std::size_t, 1> one;
+  std::size_t r = 0;
+  for (; r + height <= rows; r += height)
+    f(std::integral_constant<std::size_t, height>(), std::integral_constant<std::size_t, width>(), r, c);
+  for (; r < rows; ++r)
+    for (std::size_t i = c; i < c + width; ++i) f(one, one, r, i);
+}
+template <class F>
+inline void in_tiles(std::size_t rows, std::size_t cols, F&& f) {
+  std::size_t c = 0;
+  for (; c + 4 <= cols; c += 4) down<2, 4>(rows, c, f);
+  for (; c < cols; ++c) down<4, 1>(rows, c, f);
+}
+
+inline float total(__m256 v) {
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+// The 16 or 32 bytes at p, of which only `left` are there.
+inline __m128i load_bytes16(const std::uint8_t* p, std::size_t left) {
+  alignas(16) std::uint8_t room[16] = {};
+  if (left < sizeof room) std::memcpy(room, p, left), p = room;
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+}
+inline __m256i load_bytes32(const std::uint8_t* p, std::size_t left) {
+  alignas(32) std::uint8_t room[32] = {};
+  if (left < sizeof room) std::memcpy(room, p, left), p = room;
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+}
+
+// ---------------------------------------------------------------------------- floats: codes as they are multiplied
+// A decoder takes `block` codes at a time and gives registers of levels. Activations are arranged to meet them.
+
+// 1, 2 and 4 bits: 16 bytes are doubled, and come down by one code in one half and by the next in the other. Of levels
+// whose last 16 bits are zeros, as those of whole numbers up to 256 are, two bytes are looked up and not four.
+template <int width>
+struct Looked {
+  static constexpr std::size_t bits = width, per_byte = 8 / bits, block = 16 * per_byte, registers = 2 * per_byte;
+  static constexpr bool may_be_short = true;
+  __m256i plane[4];  // byte i of the levels, twice
+  bool is_short;
+  explicit Looked(const Levels& l) {
+    const __m128i by_byte = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    float entry[16];  // a code has its neighbours above it, which make no difference
+    for (int i = 0; i < 16; ++i) entry[i] = l[i & ((1 << bits) - 1)];
+    __m128i four[4];
+    for (std::size_t i = 0; i < 4; ++i)
+      four[i] = _mm_shuffle_epi8(_mm_castps_si128(_mm_loadu_ps(entry + 4 * i)), by_byte);
+    const __m128i a = _mm_unpacklo_epi32(four[0], four[1]), b = _mm_unpacklo_epi32(four[2], four[3]);
+    const __m128i c = _mm_unpackhi_epi32(four[0], four[1]), d = _mm_unpackhi_epi32(four[2], four[3]);
+    plane[0] = _mm256_broadcastsi128_si256(_mm_unpacklo_epi64(a, b));
+    plane[1] = _mm256_broadcastsi128_si256(_mm_unpackhi_epi64(a, b));
+    plane[2] = _mm256_broadcastsi128_si256(_mm_unpacklo_epi64(c, d));
+    plane[3] = _mm256_broadcastsi128_si256(_mm_unpackhi_epi64(c, d));
+    is_short = shortened(l);
+  }
+  static bool shortened(const Levels& l) {
+    std::uint32_t rest = 0;
+    for (int i = 0; i < 1 << bits; ++i) {
+      const float level = l[i];
+      std::uint32_t word;
+      std::memcpy(&word, &level, sizeof word);
+      rest |= word;
+    }
+    return (rest & 0xffff) == 0;
+  }
+  static std::size_t safe(std::size_t n) { return n / block * block; }
+
+  template <bool two_bytes, class F>
+  [[gnu::always_inline]] void decode(const std::uint8_t* p, F&& f) const {
+    const __m256i twice = _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+    unrolled<per_byte / 2>([&](auto i) __attribute__((always_inline)) {
+      constexpr int by = 2 * i * width, next = by + width;
+      __m256i codes = twice;
+      codes = _mm256_srlv_epi32(codes, _mm256_setr_epi32(by, by, by, by, next, next, next, next));
+      codes = _mm256_and_si256(codes, _mm256_set1_epi8(15));
+      const std::integral_constant<std::size_t, 4 * i> r0;
+      const std::integral_constant<std::size_t, 4 * i + 1> r1;
+      const std::integral_constant<std::size_t, 4 * i + 2> r2;
+      const std::integral_constant<std::size_t, 4 * i + 3> r3;
+      const __m256i b2 = _mm256_shuffle_epi8(plane[2], codes), b3 = _mm256_shuffle_epi8(plane[3], codes);
+      const __m256i upper = _mm256_unpacklo_epi8(b2, b3), upper2 = _mm256_unpackhi_epi8(b2, b3);
+      if constexpr (two_bytes) {  // a shift and a mask take less than two shuffles, but bring every other one
+        const __m256i mask = _mm256_set1_epi32(-0x10000);
+        f(r0, _mm256_castsi256_ps(_mm256_slli_epi32(upper, 16)));
+        f(r1, _mm256_castsi256_ps(_mm256_and_si256(upper, mask)));
+        f(r2, _mm256_castsi256_ps(_mm256_slli_epi32(upper2, 16)));
+        f(r3, _mm256_castsi256_ps(_mm256_and_si256(upper2, mask)));
+      } else {
+        const __m256i b0 = _mm256_shuffle_epi8(plane[0], codes), b1 = _mm256_shuffle_epi8(plane[1], codes);
+        const __m256i lower = _mm256_unpacklo_epi8(b0, b1), lower2 = _mm256_unpackhi_epi8(b0, b1);
+        f(r0, _mm256_castsi256_ps(_mm256_unpacklo_epi16(lower, upper)));
+        f(r1, _mm256_castsi256_ps(_mm256_unpackhi_epi16(lower, upper)));
+        f(r2, _mm256_castsi256_ps(_mm256_unpacklo_epi16(lower2, upper2)));
+        f(r3, _mm256_castsi256_ps(_mm256_unpackhi_epi16(lower2, upper2)));
+      }
+    });
+  }
+  // Register 4 i + q holds in its half h the codes 2 i + h of four bytes: eight times q / 2 and, short, q % 2 and every
+  // second byte from there, or else four times q % 2 and those that follow.
+  static void arrange(const Levels& l, const float* x, std::size_t n, float* to) {  // n is a multiple of block
+    const bool two_bytes = shortened(l);
+    for (std::size_t k = 0; k < n; k += block)
+      for (std::size_t j = 0; j < block; ++j) {
+        const std::size_t i = j / 32, q = j / 8 % 4, h = j / 4 % 2, d = j % 4;
+        const std::size_t byte = q / 2 * 8 + (two_bytes ? q % 2 + 2 * d : q % 2 * 4 + d);
+        to[k + j] = x[k + per_byte * byte + 2 * i + h];
+      }
+  }
+};
+
+// Other widths: eight codes in their order.
+template <int width, class Shape>
+struct InOrder {
+  static constexpr std::size_t block = 8, registers = 1;
+  static constexpr bool may_be_short = false, is_short = false;
+  Packing packing;
+  Shape shape;
+  std::size_t bits;
+  explicit InOrder(const Levels& l) : packing(l.bits()), shape(l), bits(packing.bits) {}
+  // 16 bytes are read for eight codes, unless the width is known.
+  std::size_t safe(std::size_t n) const { return width > 0 ? n / 8 * 8 : packing.whole_registers(n); }
+  template <bool, class F>
+  [[gnu::always_inline]] void decode(const std::uint8_t* p, F&& f) const {
+    f(std::integral_constant<std::size_t, 0>(), shape.level(load8<width>(p, packing)));
+  }
+  static void arrange(const Levels&, const float* x, std::size_t n, float* to) { std::memcpy(to, x, n * sizeof *x); }
+};
+
+template <class F>
+inline auto with_decoder(const Levels& l, F&& f) {
+  switch (l.bits()) {
+    case 1: return f(std::type_identity<Looked<1>>());
+    case 2: return f(std::type_identity<Looked<2>>());
+    case 4: return f(std::type_identity<Looked<4>>());
+    case 8:
+      if (l.uniform()) return f(std::type_identity<InOrder<8, Integers>>());
+      break;
+    case 16: return f(std::type_identity<InOrder<16, Integers>>());
+    default: break;
+  }
+  if (l.uniform()) return f(std::type_identity<InOrder<0, Integers>>());
+  if (l.count() <= 16) return f(std::type_identity<InOrder<0, Table16>>());
+  return f(std::type_identity<InOrder<0, Table256>>());
+}
+
+inline std::size_t arranged(std::size_t n, std::size_t group, const Levels& l) {
+  return with_decoder(l, [=]<class Decoder>(std::type_identity<Decoder>) -> std::size_t {
+    if (group < n && group % Decoder::block != 0) return 0;
+    return (n + Decoder::block - 1) / Decoder::block * Decoder::block;
+  });
+}
+
+inline void arrange(const float* x, std::size_t n, const Levels& l, float* to) {
+  with_decoder(l, [&]<class Decoder>(std::type_identity<Decoder>) {
+    const std::size_t whole = n / Decoder::block * Decoder::block;
+    Decoder::arrange(l, x, whole, to);
+    if (whole == n) return;
+    float last[Decoder::block] = {};
+    std::memcpy(last, x + whole, (n - whole) * sizeof *x);
+    Decoder::arrange(l, last, Decoder::block, to + whole);
+  });
+}
+
+// y[c * tile_rows + r] for `rows` rows from w.packed[first_row] on and all columns.
+template <std::size_t rows, std::size_t cols, class Decoder>
+inline void dot_tile(const CodedRows& w, std::size_t first_row, const Columns<float>& x, const Decoder& decoder,
+                     float* y) {
+  // A few sums would wait for their last addition: they get two chains each.
+  constexpr std::size_t block = Decoder::block, chains = Decoder::registers > 1 && rows * cols <= 4 ? 2 : 1;
+  const std::size_t bits = decoder.bits, safe = decoder.safe(w.n);
+  const std::uint8_t* const* const packed = w.packed + first_row;
+  const Affine* const* const affine = w.affine + first_row;
+  __m256 sum[rows][cols];
+  unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+    unrolled<cols>([&](auto c) __attribute__((always_inline)) { sum[r][c] = _mm256_setzero_ps(); });
+  });
+  for (std::size_t k = 0, g = 0, end = 0; k < w.n; k = end, ++g) {
+    end = w.n - k > w.group ? k + w.group : w.n;
+    __m256 part[rows][cols][chains], zero[rows];
+    bool shifted = false;
+    unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+      zero[r] = _mm256_set1_ps(affine[r][g].zero), shifted |= affine[r][g].zero != 0;
+      unrolled<cols * chains>([&](auto i) __attribute__((always_inline)) {
+        part[r][i / chains][i % chains] = _mm256_setzero_ps();
+      });
+    });
+    const auto take = [&]<bool two_bytes, bool less_zero>(std::bool_constant<two_bytes>, std::bool_constant<less_zero>)
+        __attribute__((always_inline)) {
+      const auto multiply = [&](auto r, std::size_t at) __attribute__((always_inline)) {
+        return [&, r, at ](auto i, __m256 level) __attribute__((always_inline)) {
+          if constexpr (less_zero) level = _mm256_sub_ps(level, zero[r]);
+          unrolled<cols>([&](auto c) __attribute__((always_inline)) {
+            __m256& to = part[r][c][i % chains];
+            to = _mm256_fmadd_ps(level, _mm256_loadu_ps(x.x + c * x.stride + at + 8 * i), to);
+          });
+        };
+      };
+      // What is left behind the last block that can be read where it lies is read from a copy, by the same loop.
+      const std::uint8_t* from[rows];
+      std::uint8_t room[rows][32];
+      unrolled<rows>([&](auto r) __attribute__((always_inline)) { from[r] = packed[r] + k / 8 * bits; });
+      for (std::size_t i = k, stop = end <= safe ? end : k < safe ? safe : k;; stop = end) {
+        for (std::size_t at = 0; i < stop; i += block, at += block / 8 * bits)
+          unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+            decoder.template decode<two_bytes>(from[r] + at, multiply(r, i));
+          });
+        if (i >= end) break;
+        unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+          std::memset(room[r], 0, sizeof room[r]);
+          std::memcpy(room[r], packed[r] + i / 8 * bits, packed_bytes(end - i, static_cast<int>(bits)));
+          from[r] = room[r];
+        });
+      }
+    };
+    const auto take_of = [&](auto two_bytes) __attribute__((always_inline)) {
+      constexpr bool rare = rows * cols == 1;  // left over: not worth the code
+      if (shifted || rare) take(two_bytes, std::true_type());
+      else take(two_bytes, std::bool_constant<rare>());
+    };
+    if (Decoder::may_be_short && decoder.is_short) take_of(std::bool_constant<Decoder::may_be_short>());
+    else take_of(std::false_type());
+    unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+      const __m256 scale = _mm256_set1_ps(affine[r][g].scale);
+      unrolled<cols>([&](auto c) __attribute__((always_inline)) {
+        __m256 all = part[r][c][0];
+        if constexpr (chains == 2) all = _mm256_add_ps(all, part[r][c][1]);
+        sum[r][c] = _mm256_fmadd_ps(all, scale, sum[r][c]);
+      });
+    });
+  }
+  unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+    unrolled<cols>([&](auto c) __attribute__((always_inline)) { y[c * tile_rows + r] = total(sum[r][c]); });
+  });
+}
+
+inline void dot(const CodedRows& w, const Columns<float>& x, float* y) {
+  with_decoder(*w.levels, [&]<class Decoder>(std::type_identity<Decoder>) {
+    const Decoder decoder(*w.levels);
+    in_tiles(w.rows, x.count,
+             [&]<std::size_t rows, std::size_t cols>(std::integral_constant<std::size_t, rows>,
+                                                     std::integral_constant<std::size_t, cols>, std::size_t r,
+                                                     std::size_t c) {
+               dot_tile<rows, cols>(w, r, {cols, x.stride, x.x + c * x.stride}, decoder, y + c * tile_rows + r);
+             });
+  });
+}
+
+// ------------------------------------------------------------------------------------------ floats: no codes
+
+inline void dense(std::size_t n, std::size_t rows, const float* w, std::size_t stride, const Columns<float>& x,
+                  float* y) {
+  const auto take = [&]<std::size_t height, std::size_t cols>(std::integral_constant<std::size_t, height>,
+                                                              std::integral_constant<std::size_t, cols>,
+                                                              std::size_t first_row, std::size_t first) {
+    __m256 sum[height][cols];
+    unrolled<height>([&](auto r) __attribute__((always_inline)) {
+      unrolled<cols>([&](auto c) __attribute__((always_inline)) { sum[r][c] = _mm256_setzero_ps(); });
+    });
+    const float* const rows_at = w + first_row * stride;
+    const float* const cols_at = x.x + first * x.stride;
+    for (std::size_t k = 0; k < n; k += 8) {
+      __m256 column[cols];
+      unrolled<cols>([&](auto c)
+                         __attribute__((always_inline)) { column[c] = _mm256_loadu_ps(cols_at + c * x.stride + k); });
+      unrolled<height>([&](auto r) __attribute__((always_inline)) {
+        const __m256 row = _mm256_loadu_ps(rows_at + r * stride + k);
+        unrolled<cols>([&](auto c)
+                           __attribute__((always_inline)) { sum[r][c] = _mm256_fmadd_ps(row, column[c], sum[r][c]); });
+      });
+    }
+    unrolled<height>([&](auto r) __attribute__((always_inline)) {
+      unrolled<cols>([&](auto c) __attribute__((always_inline)) {
+        y[(first + c) * tile_rows + first_row + r] = total(sum[r][c]);
+      });
+    });
+  };
+  std::size_t c = 0;
+  for (; c + 3 <= x.count; c += 3) down<4, 3>(rows, c, take);
+  for (; c < x.count; ++c) down<4, 1>(rows, c, take);
+}
+
+inline void transposed(std::size_t n, std::size_t rows, const float* w, std::size_t stride, const Columns<float>& x,
+                       float* y, std::size_t y_stride) {
+  // `wide` registers of eight columns of W; a single one perhaps in part.
+  const auto take = [&]<std::size_t wide, std::size_t cols>(std::integral_constant<std::size_t, wide>,
+                                                            std::integral_constant<std::size_t, cols>, std::size_t k,
+                                                            std::size_t first) {
+    const std::size_t some = wide > 1 || n - k > 8 ? 8 : n - k;
+    const auto load = [&](const float* p) __attribute__((always_inline)) {
+      if constexpr (wide > 1) return _mm256_loadu_ps(p);
+      else return load_some(p, some);
+    };
+    const float* const from = x.x + first * x.stride;
+    float* const to = y + first * y_stride + k;
+    __m256 sum[wide][cols];
+    unrolled<wide>([&](auto i) __attribute__((always_inline)) {
+      unrolled<cols>([&](auto c) __attribute__((always_inline)) { sum[i][c] = load(to + c * y_stride + 8 * i); });
+    });
+    for (std::size_t r = 0; r < rows; ++r) {
+      __m256 row[wide];
+      unrolled<wide>([&](auto i) __attribute__((always_inline)) { row[i] = load(w + r * stride + k + 8 * i); });
+      unrolled<cols>([&](auto c) __attribute__((always_inline)) {
+        const __m256 factor = _mm256_set1_ps(from[c * x.stride + r]);
+        unrolled<wide>([&](auto i)
+                           __attribute__((always_inline)) { sum[i][c] = _mm256_fmadd_ps(row[i], factor, sum[i][c]); });
+      });
+    }
+    unrolled<wide>([&](auto i) __attribute__((always_inline)) {
+      unrolled<cols>([&](auto c) __attribute__((always_inline)) {
+        if constexpr (wide > 1) _mm256_storeu_ps(to + c * y_stride + 8 * i, sum[i][c]);
+        else store_some(to + c * y_stride + 8 * i, some, sum[i][c]);
+      });
+    });
+  };
+  const auto across = [&]<std::size_t wide>(std::integral_constant<std::size_t, wide> most, auto cols,
+                                            std::size_t first) {
+    std::size_t k = 0;
+    for (; k + 8 * wide <= n; k += 8 * wide) take(most, cols, k, first);
+    for (; k < n; k += 8) take(std::integral_constant<std::size_t, 1>(), cols, k, first);
+  };
+  std::size_t c = 0;
+  for (; c + 4 <= x.count; c += 4)
+    across(std::integral_constant<std::size_t, 2>(), std::integral_constant<std::size_t, 4>(), c);
+  for (; c < x.count; ++c)
+    across(std::integral_constant<std::size_t, 8>(), std::integral_constant<std::size_t, 1>(), c);
+}
+
+// ------------------------------------------------------------------------------------------------- integers
+// Codes of 4 and 8 bits, as they lie in memory. Of 4 bits, 64 of them are a block, and lane j holds the eight that
+// begin at 8 j; of 8 bits 16, and lane j holds two. An arranged column is 64 bytes or 16 words for each block of codes,
+// and behind them, for each run of codes that is scaled at once, the sums of its lanes as floats: those take the
+// zero-point out of the inner loop.
+
+struct Int8Layout {
+  std::size_t block, bytes, blocks, run, runs;  // run: a group, or the block that several groups share
+  Int8Layout(std::size_t n, std::size_t group, int bits)
+      : block(block_of(bits)), bytes(bits == 4 ? 64 : 32), blocks((n + block - 1) / block) {
+    const std::size_t longest = longest_run(bits), whole = blocks * block;
+    run = group >= n ? whole : group < block ? block : group;
+    if (run > longest) run = longest;
+    runs = whole == 0 ? 0 : (whole + run - 1) / run;
+  }
+  static std::size_t block_of(int bits) { return bits == 4 ? 64 : 16; }
+  // A lane grows by at most 8 * 15 * 128 or 2 * 255 * 128 with each block: after 2^12 of them it is still an int.
+  static std::size_t longest_run(int bits) { return block_of(bits) << 12; }
+  static bool takes(std::size_t n, std::size_t group, const Levels& l) {
+    if (!l.uniform() || (l.bits() != 4 && l.bits() != 8)) return false;
+    const std::size_t block = block_of(l.bits()), longest = longest_run(l.bits());
+    // A group of more blocks than a run must be cut at runs, and a block into at most four groups: one register holds
+    // their Affines.
+    return group >= n || (group % block == 0 && (group <= longest || group % longest == 0)) ||
+           (group >= block / 4 && block % group == 0);
+  }
+};
+
+inline std::size_t arranged_int8(std::size_t n, std::size_t group, const Levels& l) {
+  if (!Int8Layout::takes(n, group, l)) return 0;
+  const Int8Layout at(n, group, l.bits());
+  return at.blocks * at.bytes + at.runs * 8 * sizeof(float);
+}
+
+inline void arrange_int8(const std::int8_t* x, std::size_t n, std::size_t group, const Levels& l, std::int8_t* to) {
+  const Int8Layout at(n, group, l.bits());
+  std::int8_t* const sums = to + at.blocks * at.bytes;
+  for (std::size_t r = 0, b = 0; r < at.runs; ++r) {
+    std::int32_t sum[8] = {};
+    for (; b < at.blocks && b * at.block < (r + 1) * at.run; ++b)
+      for (std::size_t j = 0; j < at.block; ++j) {
+        const std::int8_t v = b * at.block + j < n ? x[b * at.block + j] : std::int8_t{0};
+        sum[j / (at.block / 8)] += v;
+        std::int8_t* const block = to + b * at.bytes;
+        if (l.bits() == 4) block[j % 2 * 32 + j / 2] = v;  // even codes are the lower halves of bytes
+        else block[2 * j] = v, block[2 * j + 1] = static_cast<std::int8_t>(v < 0 ? -1 : 0);
+      }
+    float lanes[8];
+    for (int j = 0; j < 8; ++j) lanes[j] = static_cast<float>(sum[j]);
+    std::memcpy(sums + r * sizeof lanes, lanes, sizeof lanes);
+  }
+}
+
+inline __m256i first_lanes(std::size_t n) {
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n < 8 ? n : 8)), lane);
+}
+inline __m256i load32(const std::int8_t* x) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(x)); }
+
+// For the two or four groups of a block: where in them the scale of each lane is, its zero-point being behind it.
+inline __m256i lanes_of_groups(std::size_t groups) {
+  return groups == 2 ? _mm256_setr_epi32(0, 0, 0, 0, 2, 2, 2, 2) : _mm256_setr_epi32(0, 0, 2, 2, 4, 4, 6, 6);
+}
+
+template <int bits, std::size_t rows, std::size_t cols>
+inline void dot_int8_tile(const CodedRows& w, std::size_t first_row, const Columns<std::int8_t>& x, float* y) {
+  const Int8Layout at(w.n, w.group, bits);
+  const __m256 first = _mm256_set1_ps(w.levels->first());
+  const std::size_t held = packed_bytes(w.n, bits), groups = w.n == 0 ? 0 : (w.n - 1) / w.group + 1;
+  const std::uint8_t* const* const packed = w.packed + first_row;
+  const bool shared = w.group < at.block && w.group < w.n;
+  const __m256i of_scale = lanes_of_groups(shared ? at.block / w.group : 2),
+                of_zero = _mm256_add_epi32(of_scale, _mm256_set1_epi32(1));
+  __m256 sum[rows][cols];
+  unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+    unrolled<cols>([&](auto c) __attribute__((always_inline)) { sum[r][c] = _mm256_setzero_ps(); });
+  });
+  for (std::size_t i = 0; i < at.runs; ++i) {
+    __m256i part[rows][cols];
+    unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+      unrolled<cols>([&](auto c) __attribute__((always_inline)) { part[r][c] = _mm256_setzero_si256(); });
+    });
+    const std::size_t last = (i + 1) * at.run / at.block, end = last < at.blocks ? last : at.blocks;
+    for (std::size_t b = i * at.run / at.block; b < end;) {
+      if constexpr (bits == 4) {
+        // Each block adds four products to a lane of 16 bits: sixteen of 15 * 128 at most are 30720.
+        __m256i words[rows][cols];
+        unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+          unrolled<cols>([&](auto c) __attribute__((always_inline)) { words[r][c] = _mm256_setzero_si256(); });
+        });
+        for (const std::size_t four = end - b < 4 ? end : b + 4; b < four; ++b)
+          unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+            const __m256i low = _mm256_set1_epi8(15), codes = load_bytes32(packed[r] + 32 * b, held - 32 * b);
+            const __m256i even = _mm256_and_si256(codes, low), odd = _mm256_and_si256(_mm256_srli_epi16(codes, 4), low);
+            unrolled<cols>([&](auto c) __attribute__((always_inline)) {
+              const std::int8_t* const column = x.x + c * x.stride + 64 * b;
+              const __m256i two = _mm256_add_epi16(_mm256_maddubs_epi16(even, load32(column)),
+                                                   _mm256_maddubs_epi16(odd, load32(column + 32)));
+              words[r][c] = _mm256_add_epi16(words[r][c], two);
+            });
+          });
+        unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+          unrolled<cols>([&](auto c) __attribute__((always_inline)) {
+            part[r][c] = _mm256_add_epi32(part[r][c], _mm256_madd_epi16(words[r][c], _mm256_set1_epi16(1)));
+          });
+        });
+      } else {  // words times words: two products of 255 * 128 need 17 bits, and have 32
+        unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+          const __m256i codes = _mm256_cvtepu8_epi16(load_bytes16(packed[r] + 16 * b, held - 16 * b));
+          unrolled<cols>([&](auto c) __attribute__((always_inline)) {
+            const __m256i two = _mm256_madd_epi16(codes, load32(x.x + c * x.stride + 32 * b));
+            part[r][c] = _mm256_add_epi32(part[r][c], two);
+          });
+        });
+        ++b;
+      }
+    }
+    const std::size_t g = w.group < w.n ? i * at.run / w.group : 0;
+    const __m256i there = first_lanes(shared ? 2 * (groups - g) : 2);
+    unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+      const Affine* const a = w.affine[first_row + r] + g;
+      const Scale how = [&]() __attribute__((always_inline)) {
+        if (!shared) return Scale(*a);
+        const __m256 pairs = _mm256_maskload_ps(&a->scale, there);
+        return Scale(_mm256_permutevar8x32_ps(pairs, of_scale), _mm256_permutevar8x32_ps(pairs, of_zero));
+      }
+      ();
+      const __m256 offset = _mm256_sub_ps(how.zero, first);
+      unrolled<cols>([&](auto c) __attribute__((always_inline)) {
+        const __m256 lanes = _mm256_castsi256_ps(load32(x.x + c * x.stride + at.blocks * at.bytes + i * 32));
+        const __m256 product = _mm256_fnmadd_ps(offset, lanes, _mm256_cvtepi32_ps(part[r][c]));
+        sum[r][c] = _mm256_fmadd_ps(product, how.scale, sum[r][c]);
+      });
+    });
+  }
+  unrolled<rows>([&](auto r) __attribute__((always_inline)) {
+    unrolled<cols>([&](auto c) __attribute__((always_inline)) { y[c * tile_rows + r] = total(sum[r][c]); });
+  });
+}
+
+inline void dot_int8(const CodedRows& w, const Columns<std::int8_t>& x, float* y) {
+  in_tiles(
+      w.rows, x.count,
+      [&]<std::size_t rows, std::size_t cols>(std::integral_constant<std::size_t, rows>,
+                                              std::integral_constant<std::size_t, cols>, std::size_t r, std::size_t c) {
+        const Columns<std::int8_t> some{cols, x.stride, x.x + c * x.stride};
+        if (w.levels->bits() == 4) dot_int8_tile<4, rows, cols>(w, r, some, y + c * tile_rows + r);
+        else dot_int8_tile<8, rows, cols>(w, r, some, y + c * tile_rows + r);
+      });
+}
+
+inline constexpr Products products{arranged, arrange, dot, dense, transposed, arranged_int8, arrange_int8, dot_int8};
+
 }  // namespace fewbit::kernel::avx2
+FEWBIT_TARGET_END
 #endif

@@ -646,6 +646,15 @@ inline void fake_quantize(const float* x, const Row& r, float* out, std::uint8_t
   return mask == nullptr ? fake_quantize_to<false>(x, r, out, mask) : fake_quantize_to<true>(x, r, out, mask);
 }
 
+// What all processors with AVX-512 have, and what later ones have besides: VNNI from Cascade Lake on, VBMI too from Ice
+// Lake and Zen 4 on.
+inline constexpr Table table{"avx512",           supported,       ranges,     absolute_sum, widen_scales,
+                             widen_coded_scales, quantize<false>, dequantize, fake_quantize};
+inline constexpr Table table_vnni{"avx512vnni",       supported_vnni,  ranges,     absolute_sum, widen_scales,
+                                  widen_coded_scales, quantize<false>, dequantize, fake_quantize};
+inline constexpr Table table_vbmi{"avx512vbmi",       supported_vbmi, ranges,     absolute_sum, widen_scales,
+                                  widen_coded_scales, quantize<true>, dequantize, fake_quantize};
+
 }  // namespace fewbit::kernel::avx512
 FEWBIT_TARGET_END
 #pragma GCC diagnostic pop

@@ -299,7 +299,7 @@ struct Int8Layout {
   std::size_t block, blocks, run, runs;  // run: a group, or the block that several groups share
   Int8Layout(std::size_t n, std::size_t group, int bits)
       : block(512 / static_cast<std::size_t>(bits)), blocks((n + block - 1) / block) {
-    // A lane grows by at most 8 * 271 * 127 or 4 * 511 * 127 with each block, the start taken in: after 2^12 of them it
+    // A lane grows by at most 8 * 271 * 128 or 4 * 511 * 128 with each block, the start taken in: after 2^12 of them it
     // is still an int.
     const std::size_t longest = block << 12, whole = blocks * block;
     run = group >= n ? whole : group < block ? block : group;
@@ -382,13 +382,13 @@ struct Bytes64 {
     const __m512i ones = _mm512_set1_epi16(1);
     if constexpr (bits == 4 && vnni) {
       return add_products(add_products(sum, part[0], first), part[1], second);
-    } else if constexpr (bits == 4) {  // four products of 15 * 127 at most: far from what 16 bits hold
+    } else if constexpr (bits == 4) {  // four products of 15 * 128 at most: far from what 16 bits hold
       const __m512i four =
           _mm512_add_epi16(_mm512_maddubs_epi16(part[0], first), _mm512_maddubs_epi16(part[1], second));
       return _mm512_add_epi32(sum, _mm512_madd_epi16(four, ones));
     } else if constexpr (vnni) {
       return add_products(sum, part[0], first);
-    } else {  // the halves of a code apart, as 255 * 127 * 2 does not fit 16 bits
+    } else {  // the halves of a code apart, as 255 * 128 * 2 does not fit 16 bits
       sum = _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(part[0], first), ones));
       const __m512i high = _mm512_maddubs_epi16(part[1], first);
       return _mm512_add_epi32(sum, _mm512_madd_epi16(high, _mm512_set1_epi16(16)));
@@ -471,15 +471,6 @@ inline constexpr Products products{arranged,   arrange,       dot,          dens
                                    transposed, arranged_int8, arrange_int8, dot_int8<false>};
 inline constexpr Products products_vnni{arranged,   arrange,       dot,          dense,
                                         transposed, arranged_int8, arrange_int8, dot_int8<true>};
-
-// What all processors with AVX-512 have, and what later ones have besides: VNNI from Cascade Lake on, VBMI too from Ice
-// Lake and Zen 4 on.
-inline constexpr Table table{"avx512",           supported,       ranges,     absolute_sum,  widen_scales,
-                             widen_coded_scales, quantize<false>, dequantize, fake_quantize, &products};
-inline constexpr Table table_vnni{"avx512vnni",       supported_vnni,  ranges,     absolute_sum,  widen_scales,
-                                  widen_coded_scales, quantize<false>, dequantize, fake_quantize, &products_vnni};
-inline constexpr Table table_vbmi{"avx512vbmi",       supported_vbmi, ranges,     absolute_sum,  widen_scales,
-                                  widen_coded_scales, quantize<true>, dequantize, fake_quantize, &products_vnni};
 
 }  // namespace fewbit::kernel::avx512
 FEWBIT_TARGET_END

@@ -7,6 +7,9 @@
 #if FEWBIT_X86_64
 #include <cpuid.h>
 #endif
+#if FEWBIT_ARM64 && defined(__linux__)
+#include <sys/auxv.h>
+#endif
 
 namespace fewbit::kernel::cpu {
 
@@ -23,6 +26,18 @@ inline bool has_avx512() {
 }
 inline bool has_vnni() { return __builtin_cpu_supports("avx512vnni"); }
 inline bool has_vbmi() { return __builtin_cpu_supports("avx512vbmi"); }
+#endif
+
+#if FEWBIT_ARM64
+// sdot. Elsewhere than on Linux nobody is asked, and it is not used.
+inline bool has_dot_products() {
+#if defined(__linux__)
+  constexpr unsigned long asimddp = 1ul << 20;  // HWCAP_ASIMDDP, which old headers lack
+  return (getauxval(AT_HWCAP) & asimddp) != 0;
+#else
+  return false;
+#endif
+}
 #endif
 
 }  // namespace fewbit::kernel::cpu

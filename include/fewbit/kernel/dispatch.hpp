@@ -1,7 +1,8 @@
 #pragma once
 // All the tables this compiler can build, best first, and the one in use. Rule: chosen once, by the processor,
 // unless the environment's FEWBIT_ISA names another. To add an instruction set, write kernel/<isa>.hpp and name
-// its table here.
+// its table here. Products stand apart (product_dispatch.hpp), so that programs which only quantize need not compile
+// them.
 
 #include <array>
 #include <atomic>
@@ -9,10 +10,10 @@
 #include <span>
 #include <string_view>
 
-#include <fewbit/kernel/avx2_products.hpp>
-#include <fewbit/kernel/avx512_products.hpp>
-#include <fewbit/kernel/neon_products.hpp>
-#include <fewbit/kernel/scalar_products.hpp>
+#include <fewbit/kernel/avx2.hpp>
+#include <fewbit/kernel/avx512.hpp>
+#include <fewbit/kernel/neon.hpp>
+#include <fewbit/kernel/scalar.hpp>
 
 namespace fewbit::kernel {
 
@@ -21,7 +22,7 @@ inline constexpr std::array tables {
   &avx512::table_vbmi, &avx512::table_vnni, &avx512::table, &avx2::table,
 #endif
 #if FEWBIT_ARM64
-      &neon::table,
+      &neon::table_dot, &neon::table,
 #endif
       &scalar::table,
 };

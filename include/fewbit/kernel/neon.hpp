@@ -103,7 +103,8 @@ inline void widen_scales(ScaleType type, const std::uint8_t* stored, std::size_t
       const uint16x4_t halves = vreinterpret_u16_u8(vld1_u8(stored + 2 * i));
       scale = type == ScaleType::f16 ? vcvt_f32_f16(vreinterpret_f16_u16(halves)) : f32(vshll_n_u16(halves, 16));
     }
-    vst2q_f32(&out[i].scale, {{scale, vdupq_n_f32(0)}});
+    const float32x4x2_t pairs = {{scale, vdupq_n_f32(0)}};  // clang's vst2q_f32 is a macro, which braces would split
+    vst2q_f32(&out[i].scale, pairs);
   }
   scalar::widen_scales(type, stored + i * scale_bytes(type), n - i, out + i);
 }
@@ -470,7 +471,8 @@ inline void fake_quantize_to(const float* x, const Row& r, float* out, std::uint
       for (std::size_t i = k; i < k + 16; i += 8) {
         uint32x4_t low, high;
         const float32x4x2_t w = vld1q_f32_x2(x + i);
-        vst1q_f32_x2(out + i, {{nearest(w.val[0], divide, low), nearest(w.val[1], divide, high)}});
+        const float32x4x2_t found = {{nearest(w.val[0], divide, low), nearest(w.val[1], divide, high)}};
+        vst1q_f32_x2(out + i, found);
         if constexpr (masked) mask[i / 8] = bits_of(low, high);
       }
     };
@@ -486,6 +488,11 @@ inline void fake_quantize_to(const float* x, const Row& r, float* out, std::uint
 inline void fake_quantize(const float* x, const Row& r, float* out, std::uint8_t* mask) {
   return mask == nullptr ? fake_quantize_to<false>(x, r, out, mask) : fake_quantize_to<true>(x, r, out, mask);
 }
+
+inline constexpr Table table{"neon",   supported,  ranges,       absolute_sum, widen_scales, widen_coded_scales,
+                             quantize, dequantize, fake_quantize};
+inline constexpr Table table_dot{"neondot",          supported_dot, ranges,     absolute_sum, widen_scales,
+                                 widen_coded_scales, quantize,      dequantize, fake_quantize};
 
 }  // namespace fewbit::kernel::neon
 #endif

@@ -2,7 +2,7 @@
 // What products ask of an instruction set. Rule: activations are prepared once for each product, weights never; dot
 // products add in an order of their own on every instruction set, and agree to a stated bound.
 //
-//   floats   |y - W x| <= (n + 8) 2^-24 sum over k of |w_k x_k|, w_k as dequantize gives it, whatever the table
+//   floats   |y - W x| <= (n + 2) 2^-24 sum over k of |w_k x_k|, w_k as dequantize gives it, whatever the table
 //   int8     the integers are exact; they are scaled and added, group by group, in float
 
 #include <cstddef>
@@ -49,7 +49,7 @@ struct Products {
   void (*transposed)(std::size_t n, std::size_t rows, const float* w, std::size_t stride, const Columns<float>& x,
                      float* y, std::size_t y_stride);
 
-  // As arranged and arrange, for activations of 8 bits: -127 to 127.
+  // As arranged and arrange, for activations of 8 bits.
   std::size_t (*arranged_int8)(std::size_t n, std::size_t group, const Levels&);
   void (*arrange_int8)(const std::int8_t* x, std::size_t n, std::size_t group, const Levels&, std::int8_t* to);
   // y[c * tile_rows + r] = sum over k of w[r][k] * x[c][k].

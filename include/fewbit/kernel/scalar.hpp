@@ -245,4 +245,7 @@ inline void fake_quantize(const float* x, const Row& r, float* out, std::uint8_t
   });
 }
 
+inline constexpr Table table{"scalar",           supported, ranges,     absolute_sum, widen_scales,
+                             widen_coded_scales, quantize,  dequantize, fake_quantize};
+
 }  // namespace fewbit::kernel::scalar

@@ -122,7 +122,4 @@ inline void dot_int8(const CodedRows& w, const Columns<std::int8_t>& x, float* y
 
 inline constexpr Products products{arranged, arrange, dot, dense, transposed, arranged_int8, arrange_int8, dot_int8};
 
-inline constexpr Table table{"scalar",           supported, ranges,     absolute_sum,  widen_scales,
-                             widen_coded_scales, quantize,  dequantize, fake_quantize, &products};
-
 }  // namespace fewbit::kernel::scalar

@@ -8,7 +8,6 @@
 #include <fewbit/core/affine.hpp>
 #include <fewbit/core/granularity.hpp>
 #include <fewbit/core/levels.hpp>
-#include <fewbit/kernel/products.hpp>
 
 namespace fewbit::kernel {
 
@@ -50,8 +49,6 @@ struct Table {
   // ceil(n / 8) bytes, lowest first, tells whether weight k lies in the range that the levels cover (scalar::inside);
   // bits past n are zero.
   void (*fake_quantize)(const float* x, const Row&, float* out, std::uint8_t* mask);
-
-  const Products* products;
 };
 
 }  // namespace fewbit::kernel

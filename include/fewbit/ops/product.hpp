@@ -57,14 +57,14 @@ inline constexpr Index most_fused_columns = 12;
 
 // Y = W X for floats, X in the order of the codes.
 inline void multiply_floats(const QuantizedMatrix& w, Inputs x, Outputs y) {
-  const kernel::Table& table = kernel::active();
+  const kernel::Products& products = kernel::products_of(kernel::active());
   const auto n = static_cast<std::size_t>(w.cols()), group = static_cast<std::size_t>(w.block_cols());
-  const std::size_t length = x.cols() <= most_fused_columns ? table.products->arranged(n, group, w.levels()) : 0;
+  const std::size_t length = x.cols() <= most_fused_columns ? products.arranged(n, group, w.levels()) : 0;
   if (length == 0) return multiply_dense(w, x, y);
   Arranged<float> columns(length, x.cols());
-  for (Index c = 0; c < x.cols(); ++c) table.products->arrange(x.col(c).data(), n, w.levels(), columns.column(c));
+  for (Index c = 0; c < x.cols(); ++c) products.arrange(x.col(c).data(), n, w.levels(), columns.column(c));
   each_coded_tile(w, x.cols(), y, [&](const kernel::CodedRows& rows, Index first, Index count, float* to) {
-    table.products->dot(rows, columns.some(first, count), to);
+    products.dot(rows, columns.some(first, count), to);
   });
 }
 
@@ -97,15 +97,14 @@ inline IntegerColumns integer_columns(Inputs x, bool asymmetric) {
 inline bool multiply_integers(const QuantizedMatrix& w,
                               const Eigen::Matrix<std::int8_t, Eigen::Dynamic, Eigen::Dynamic>& x,
                               Eigen::Ref<Eigen::MatrixXf> y) {
-  const kernel::Table& table = kernel::active();
+  const kernel::Products& products = kernel::products_of(kernel::active());
   const auto n = static_cast<std::size_t>(w.cols()), group = static_cast<std::size_t>(w.block_cols());
-  const std::size_t length = table.products->arranged_int8(n, group, w.levels());
+  const std::size_t length = products.arranged_int8(n, group, w.levels());
   if (length == 0) return false;
   Arranged<std::int8_t> columns(length, x.cols());
-  for (Index c = 0; c < x.cols(); ++c)
-    table.products->arrange_int8(x.col(c).data(), n, group, w.levels(), columns.column(c));
+  for (Index c = 0; c < x.cols(); ++c) products.arrange_int8(x.col(c).data(), n, group, w.levels(), columns.column(c));
   each_coded_tile(w, x.cols(), y, [&](const kernel::CodedRows& rows, Index first, Index count, float* to) {
-    table.products->dot_int8(rows, columns.some(first, count), to);
+    products.dot_int8(rows, columns.some(first, count), to);
   });
   return true;
 }

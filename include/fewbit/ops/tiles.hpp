@@ -2,6 +2,7 @@
 // How the rows of a quantized matrix are cut up for a product. Rule: a tile is four rows far apart, so that memory is
 // read in four streams; a panel is some tiles that stay in cache while the columns pass by.
 
+#include <fewbit/kernel/product_dispatch.hpp>
 #include <fewbit/ops/dequantize.hpp>
 
 namespace fewbit {
@@ -73,7 +74,7 @@ void each_coded_tile(const QuantizedMatrix& w, Index cols, Outputs y, Multiply&&
 
 // Y = W X through rows of floats: a panel of W is widened, a run of its columns at a time, and meets all of X.
 inline void multiply_dense(const QuantizedMatrix& w, Inputs x, Outputs y) {
-  const kernel::Table& table = kernel::active();
+  const kernel::Products& products = kernel::products_of(kernel::active());
   // Columns of X, padded to whole registers, and kept off the distance at which cache lines collide.
   const Index n = w.cols(), padded = (n + 15) / 16 * 16, stride = padded + 16;
   Buffer<float> columns(static_cast<std::size_t>(stride * x.cols()));
@@ -101,7 +102,7 @@ inline void multiply_dense(const QuantizedMatrix& w, Inputs x, Outputs y) {
           const Index some = std::min(step, x.cols() - c);
           for (Index r = 0; r < rows; r += tile_height) {
             const Index tall = std::min(tile_height, rows - r);
-            table.products->dense(
+            products.dense(
                 static_cast<std::size_t>(std::min(run, padded - k)), static_cast<std::size_t>(tall),
                 panel.data() + r * stride + k, static_cast<std::size_t>(stride),
                 {static_cast<std::size_t>(some), static_cast<std::size_t>(stride), columns.data() + c * stride + k},
@@ -119,7 +120,7 @@ inline void multiply_dense(const QuantizedMatrix& w, Inputs x, Outputs y) {
 // X[in, n] = W^T Y[out, n], inputs in the order of the codes: a panel of W is widened, and its columns are shared out
 // among the threads, so that sums are formed in the order of W's rows whoever forms them.
 inline Eigen::MatrixXf multiply_transposed(const QuantizedMatrix& w, Inputs y) {
-  const kernel::Table& table = kernel::active();
+  const kernel::Products& products = kernel::products_of(kernel::active());
   Eigen::MatrixXf x = Eigen::MatrixXf::Zero(w.cols(), y.cols());
   const Index height = 128, stride = (w.cols() + 15) / 16 * 16 + 16;
   Buffer<float> panel(static_cast<std::size_t>(std::min(height, w.rows()) * stride));
@@ -131,7 +132,7 @@ inline Eigen::MatrixXf multiply_transposed(const QuantizedMatrix& w, Inputs y) {
     });
     for_each_slice(w.cols(), 256, [&](Index first, Index last) {
       for (Index k = first; k < last; k += 256)
-        table.products->transposed(
+        products.transposed(
             static_cast<std::size_t>(std::min<Index>(256, last - k)), static_cast<std::size_t>(rows), panel.data() + k,
             static_cast<std::size_t>(stride),
             {static_cast<std::size_t>(y.cols()), static_cast<std::size_t>(y.outerStride()), y.data() + i}, x.data() + k,
