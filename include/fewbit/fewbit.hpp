@@ -12,6 +12,8 @@
 #include <fewbit/grid/nf4.hpp>
 #include <fewbit/grid/symmetric.hpp>
 #include <fewbit/ops/dequantize.hpp>
+#include <fewbit/ops/linear.hpp>
+#include <fewbit/ops/lora.hpp>
 #include <fewbit/ops/metrics.hpp>
 #include <fewbit/ops/product.hpp>
 #include <fewbit/quantize/double_quantize.hpp>

@@ -21,8 +21,8 @@ inline bool is_zero_block(const QuantizedMatrix& q, Index down, Index across, fl
 // The same matrix with scales of 8 bits: less their mean, 256 at a time under one float. For groups of 64 that is .127
 // bits a weight in place of .5 (f32) or .25 (f16). A matrix that has such scales comes back as it is.
 //
-// The scales move by at most 1/254 of the largest distance from the mean among their 256. Throws std::invalid_argument
-// if q holds no weights.
+// The scales move by at most 1/254 of the largest distance from the mean among their 256; twice that where a
+// weight would become infinite otherwise. Throws std::invalid_argument if q holds no weights.
 inline QuantizedMatrix double_quantize(QuantizedMatrix q) {
   q.require_complete();
   if (q.params().is_coded() || q.params().size() == 0) return q;
@@ -40,6 +40,10 @@ inline QuantizedMatrix double_quantize(QuantizedMatrix q) {
                  is_zero_block(q, static_cast<Index>(b / across), static_cast<Index>(b % across), blocks[b].zero);
     if (!is_free[b]) sum += static_cast<double>(blocks[b].scale), ++counted;
   }
+  const auto is_finite_under = [&](float scale, float zero) {
+    return std::isfinite(weight(q.levels().first(), {scale, zero})) &&
+           std::isfinite(weight(q.levels().last(), {scale, zero}));
+  };
   CodedScales to;
   to.mean = counted == 0 ? 1.f : static_cast<float>(sum / static_cast<double>(counted));
   to.codes.assign(n, 128);
@@ -52,15 +56,25 @@ inline QuantizedMatrix double_quantize(QuantizedMatrix q) {
     // Scales that are all the mean come out as it, exactly.
     const float second = round_scale(far / 127, ScaleType::f32), mean = std::fabs(to.mean);
     to.second.push_back(far > 0 && std::isfinite(to.mean / second) ? second : mean > 0 ? mean : 1.f);
-    const Affine a = to.affine(first);
-    for (std::size_t b = first; b < last; ++b) {
-      if (is_free[b]) continue;
-      const float s = blocks[b].scale;
-      const auto code = static_cast<int>(std::clamp(std::nearbyint(s / a.scale + a.zero), 1.f, 255.f));
-      to.codes[b] = static_cast<std::uint8_t>(code);
-      if (to[b] == 0)
-        to.codes[b] = static_cast<std::uint8_t>((s < 0) == (a.scale < 0) ? std::min(code + 1, 255) : code - 1);
-    }
+    const auto code_run = [&] {
+      bool good = true;
+      const Affine a = to.affine(first);
+      for (std::size_t b = first; b < last; ++b) {
+        if (is_free[b]) continue;
+        const float s = blocks[b].scale, zero = blocks[b].zero;
+        auto code = static_cast<int>(std::clamp(std::nearbyint(s / a.scale + a.zero), 1.f, 255.f));
+        const auto take = [&](int c) { to.codes[b] = static_cast<std::uint8_t>(code = c); };
+        take(code);
+        if (to[b] == 0) take((s < 0) == (a.scale < 0) ? std::min(code + 1, 255) : code - 1);
+        if (!is_finite_under(s, zero)) continue;
+        // A scale that rounding has brought too close to the largest float gives way, as it does in quantize.
+        if (!is_finite_under(to[b], zero) && code > 1 && code < 255) take(code + (s < 0 ? 1 : -1));
+        good = good && is_finite_under(to[b], zero);
+      }
+      return good;
+    };
+    // The outermost code cannot give way, but the step can.
+    for (int tries = 0; !code_run() && tries < 16; ++tries) to.second.back() *= 1.001f;
     for (std::size_t b = first; b < last; ++b)  // a free block whose mean came to nothing
       if (to[b] == 0) to.codes[b] = 255;
   }
