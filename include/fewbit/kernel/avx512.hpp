@@ -32,9 +32,11 @@ inline constexpr ByteOrder low_bytes = [] {
 }();
 }  // namespace fewbit::kernel::avx512
 
-// g++ 12 takes the don't-care operands of its own intrinsics for uninitialized variables.
+// g++ 12 takes the don't-care operands of its own intrinsics for uninitialized variables; at -O0 they are macros whose
+// masks change sign.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wsign-conversion"
 #ifndef __clang__
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif

@@ -12,6 +12,7 @@
 
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wsign-conversion"
 #ifndef __clang__
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
@@ -55,6 +56,23 @@ inline CodedRows from_row(const CodedRows& w, std::size_t r) {
   CodedRows rest = w;
   for (std::size_t i = r; i < w.rows; ++i) rest.packed[i - r] = w.packed[i], rest.affine[i - r] = w.affine[i];
   return rest;
+}
+
+// The sums of the lanes of one register or four, at(0) .. at(3), to as many floats.
+template <std::size_t rows, class At>
+[[gnu::always_inline]] inline void store_sums(At&& at, float* to) {
+  if constexpr (rows == 1) {
+    *to = _mm512_reduce_add_ps(at(std::integral_constant<std::size_t, 0>()));
+  } else {
+    static_assert(rows == 4);
+    const __m512 a = at(std::integral_constant<std::size_t, 0>()), b = at(std::integral_constant<std::size_t, 1>()),
+                 c = at(std::integral_constant<std::size_t, 2>()), d = at(std::integral_constant<std::size_t, 3>());
+    const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+    const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+    const __m512 all = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
+    const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
+    _mm_storeu_ps(to, _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1)));
+  }
 }
 
 // ---------------------------------------------------------------------------- floats: codes as they are multiplied
@@ -201,9 +219,8 @@ inline void dot_tile(const CodedRows& w, const Columns<float>& x, const Decoder&
                          __attribute__((always_inline)) { sum[r][c] = _mm512_fmadd_ps(part[r][c], scale, sum[r][c]); });
     });
   }
-  unrolled<rows>([&](auto r) __attribute__((always_inline)) {
-    unrolled<cols>([&](auto c)
-                       __attribute__((always_inline)) { y[c * tile_rows + r] = _mm512_reduce_add_ps(sum[r][c]); });
+  unrolled<cols>([&](auto c) __attribute__((always_inline)) {
+    store_sums<rows>([&](auto r) { return sum[r][c]; }, y + c * tile_rows);
   });
 }
 
@@ -233,9 +250,8 @@ inline void dense_tile(std::size_t n, const float* w, std::size_t stride, const 
                          __attribute__((always_inline)) { sum[r][c] = _mm512_fmadd_ps(row[r], column, sum[r][c]); });
     });
   }
-  unrolled<rows>([&](auto r) __attribute__((always_inline)) {
-    unrolled<cols>([&](auto c)
-                       __attribute__((always_inline)) { y[c * tile_rows + r] = _mm512_reduce_add_ps(sum[r][c]); });
+  unrolled<cols>([&](auto c) __attribute__((always_inline)) {
+    store_sums<rows>([&](auto r) { return sum[r][c]; }, y + c * tile_rows);
   });
 }
 
@@ -452,9 +468,8 @@ inline void dot_int8_tile(const CodedRows& w, const Columns<std::int8_t>& x, flo
       });
     });
   }
-  unrolled<rows>([&](auto r) __attribute__((always_inline)) {
-    unrolled<cols>([&](auto c)
-                       __attribute__((always_inline)) { y[c * tile_rows + r] = _mm512_reduce_add_ps(sum[r][c]); });
+  unrolled<cols>([&](auto c) __attribute__((always_inline)) {
+    store_sums<rows>([&](auto r) { return sum[r][c]; }, y + c * tile_rows);
   });
 }
 

@@ -53,7 +53,7 @@ class Arranged {
 
 // Up to this many columns are multiplied with the codes as they are decoded. More share rows of floats, which by then
 // are paid for.
-inline constexpr Index most_fused_columns = 12;
+inline constexpr Index most_fused_columns = 24;
 
 // Y = W X for floats, X in the order of the codes.
 inline void multiply_floats(const QuantizedMatrix& w, Inputs x, Outputs y) {

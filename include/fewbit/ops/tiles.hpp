@@ -83,12 +83,12 @@ inline void multiply_dense(const QuantizedMatrix& w, Inputs x, Outputs y) {
     std::copy_n(x.col(c).data(), n, to);
     std::fill(to + n, to + padded, 0.f);
   }
-  constexpr Index height = tiles_in_panel * tile_height, run = 1024, step = 12;
+  constexpr Index height = tiles_in_panel * tile_height, run = 1024, step = 6;  // a run of step columns fits L1
   for_each_slice(w.rows(), height, [&](Index first, Index last) {
     DequantizedRows widen(w);
     Buffer<float> panel(static_cast<std::size_t>(std::min(height, last - first) * stride));
     Buffer<float> sums(static_cast<std::size_t>(height * x.cols()));
-    float part[step * tile_height];
+    float part[step * tile_height] = {};
     for (Index i = first; i < last; i += height) {
       const Index rows = std::min(height, last - i);
       for (Index r = 0; r < rows; ++r) {
@@ -107,9 +107,9 @@ inline void multiply_dense(const QuantizedMatrix& w, Inputs x, Outputs y) {
                 panel.data() + r * stride + k, static_cast<std::size_t>(stride),
                 {static_cast<std::size_t>(some), static_cast<std::size_t>(stride), columns.data() + c * stride + k},
                 part);
-            for (Index j = 0; j < some; ++j)
-              for (Index h = 0; h < tall; ++h)
-                sums[static_cast<std::size_t>((c + j) * height + r + h)] += part[j * tile_height + h];
+            for (Index j = 0; j < some; ++j)  // all four, for rows that are not there are not read
+              Eigen::Map<Eigen::Array4f>(sums.data() + (c + j) * height + r) +=
+                  Eigen::Map<Eigen::Array4f>(part + j * tile_height);
           }
         }
       for (Index c = 0; c < x.cols(); ++c) std::copy_n(sums.data() + c * height, rows, y.col(c).data() + i);
