@@ -1,5 +1,6 @@
 // Rows are split over threads where the program is compiled with OpenMP, and nothing that can be observed changes.
 
+#include <array>
 #include <atomic>
 #include <limits>
 #include <stdexcept>
@@ -105,16 +106,18 @@ TEST_CASE("any number of threads gives the same product, to the last bit", "[thr
     const MatrixXf x = support::normal_matrix(cols, n, 135);
     const auto run = [&](int count) {
       const Threads threads(count);
-      MatrixXf many = q * x;
-      Eigen::VectorXf one = q * x.col(0);
-      return std::pair(std::move(many), std::move(one));
+      MatrixXf many = q * x, rounded = fewbit::product(q, x, fewbit::Activations::int8);
+      Eigen::VectorXf one = q * x.col(0), back = q.transpose() * Eigen::VectorXf::LinSpaced(q.rows(), -1, 1);
+      return std::array{std::move(many), std::move(rounded), MatrixXf(one), MatrixXf(back)};
     };
-    const auto [many, one] = run(1);
+    const auto expected = run(1);
     for (const int count : counts) {
       INFO(rows << " x " << cols << " times " << n << ", " << count << " threads");
-      const auto [many_n, one_n] = run(count);
-      CHECK((many_n == many));
-      CHECK((one_n == one));
+      const auto got = run(count);
+      for (std::size_t i = 0; i < got.size(); ++i) {
+        INFO("product " << i << " of floats, int8, one column, transposed");
+        CHECK((got[i] == expected[i]));
+      }
     }
   }
 }

@@ -196,8 +196,8 @@ inline void arrange(const float* x, std::size_t n, const Levels& l, float* to) {
 template <std::size_t rows, std::size_t cols, class Decoder>
 inline void dot_tile(const CodedRows& w, std::size_t first_row, const Columns<float>& x, const Decoder& decoder,
                      float* y) {
-  // A few sums would wait for their last addition: they get two chains each.
-  constexpr std::size_t block = Decoder::block, chains = Decoder::registers > 1 && rows * cols <= 4 ? 2 : 1;
+  // One sum for each row and column, added to in one order: how many rows a tile has is a matter of threads.
+  constexpr std::size_t block = Decoder::block;
   const std::size_t bits = decoder.bits, safe = decoder.safe(w.n);
   const std::uint8_t* const* const packed = w.packed + first_row;
   const Affine* const* const affine = w.affine + first_row;
@@ -207,13 +207,11 @@ inline void dot_tile(const CodedRows& w, std::size_t first_row, const Columns<fl
   });
   for (std::size_t k = 0, g = 0, end = 0; k < w.n; k = end, ++g) {
     end = w.n - k > w.group ? k + w.group : w.n;
-    __m256 part[rows][cols][chains], zero[rows];
+    __m256 part[rows][cols], zero[rows];
     bool shifted = false;
     unrolled<rows>([&](auto r) __attribute__((always_inline)) {
       zero[r] = _mm256_set1_ps(affine[r][g].zero), shifted |= affine[r][g].zero != 0;
-      unrolled<cols * chains>([&](auto i) __attribute__((always_inline)) {
-        part[r][i / chains][i % chains] = _mm256_setzero_ps();
-      });
+      unrolled<cols>([&](auto c) __attribute__((always_inline)) { part[r][c] = _mm256_setzero_ps(); });
     });
     const auto take = [&]<bool two_bytes, bool less_zero>(std::bool_constant<two_bytes>, std::bool_constant<less_zero>)
         __attribute__((always_inline)) {
@@ -221,8 +219,7 @@ inline void dot_tile(const CodedRows& w, std::size_t first_row, const Columns<fl
         return [&, r, at ](auto i, __m256 level) __attribute__((always_inline)) {
           if constexpr (less_zero) level = _mm256_sub_ps(level, zero[r]);
           unrolled<cols>([&](auto c) __attribute__((always_inline)) {
-            __m256& to = part[r][c][i % chains];
-            to = _mm256_fmadd_ps(level, _mm256_loadu_ps(x.x + c * x.stride + at + 8 * i), to);
+            part[r][c] = _mm256_fmadd_ps(level, _mm256_loadu_ps(x.x + c * x.stride + at + 8 * i), part[r][c]);
           });
         };
       };
@@ -252,11 +249,8 @@ inline void dot_tile(const CodedRows& w, std::size_t first_row, const Columns<fl
     else take_of(std::false_type());
     unrolled<rows>([&](auto r) __attribute__((always_inline)) {
       const __m256 scale = _mm256_set1_ps(affine[r][g].scale);
-      unrolled<cols>([&](auto c) __attribute__((always_inline)) {
-        __m256 all = part[r][c][0];
-        if constexpr (chains == 2) all = _mm256_add_ps(all, part[r][c][1]);
-        sum[r][c] = _mm256_fmadd_ps(all, scale, sum[r][c]);
-      });
+      unrolled<cols>([&](auto c)
+                         __attribute__((always_inline)) { sum[r][c] = _mm256_fmadd_ps(part[r][c], scale, sum[r][c]); });
     });
   }
   unrolled<rows>([&](auto r) __attribute__((always_inline)) {

@@ -6,6 +6,7 @@
 // before a sum: compilers for this machine fuse the two unasked, also when they are intrinsics.
 
 #include <fewbit/config.hpp>
+#include <fewbit/kernel/cpu.hpp>
 #include <fewbit/kernel/quotient.hpp>
 #include <fewbit/kernel/scalar.hpp>
 
@@ -19,6 +20,7 @@
 namespace fewbit::kernel::neon {
 
 inline bool supported() { return true; }
+inline bool supported_dot() { return cpu::has_dot_products(); }
 
 // vreinterpretq, short enough to be read past.
 inline uint8x16_t u8(auto v) { return std::bit_cast<uint8x16_t>(v); }
@@ -93,6 +95,12 @@ inline double absolute_sum(const float* x, std::size_t n) {
 
 // ------------------------------------------------------------------------------------------------ stored scales
 
+// {v[i], 0} for four scales. clang's vst2q_f32 is a macro, which braces would split.
+inline void store_scales(Affine* out, float32x4_t v) {
+  const float32x4x2_t pairs = {{v, vdupq_n_f32(0)}};
+  vst2q_f32(&out->scale, pairs);
+}
+
 inline void widen_scales(ScaleType type, const std::uint8_t* stored, std::size_t n, Affine* out) {
   std::size_t i = 0;
   for (; i + 4 <= n; i += 4) {
@@ -103,8 +111,7 @@ inline void widen_scales(ScaleType type, const std::uint8_t* stored, std::size_t
       const uint16x4_t halves = vreinterpret_u16_u8(vld1_u8(stored + 2 * i));
       scale = type == ScaleType::f16 ? vcvt_f32_f16(vreinterpret_f16_u16(halves)) : f32(vshll_n_u16(halves, 16));
     }
-    const float32x4x2_t pairs = {{scale, vdupq_n_f32(0)}};  // clang's vst2q_f32 is a macro, which braces would split
-    vst2q_f32(&out[i].scale, pairs);
+    store_scales(out + i, scale);
   }
   scalar::widen_scales(type, stored + i * scale_bytes(type), n - i, out + i);
 }
@@ -133,8 +140,8 @@ inline void widen_coded_scales(const std::uint8_t* codes, Affine second, std::si
   std::size_t i = 0;
   for (; i + 8 <= n; i += 8) {
     const uint16x8_t some = vmovl_u8(vld1_u8(codes + i));
-    vst2q_f32(&out[i].scale, {{how.weight(vcvtq_f32_u32(vmovl_u16(vget_low_u16(some)))), vdupq_n_f32(0)}});
-    vst2q_f32(&out[i + 4].scale, {{how.weight(vcvtq_f32_u32(vmovl_high_u16(some))), vdupq_n_f32(0)}});
+    store_scales(out + i, how.weight(vcvtq_f32_u32(vmovl_u16(vget_low_u16(some)))));
+    store_scales(out + i + 4, how.weight(vcvtq_f32_u32(vmovl_high_u16(some))));
   }
   scalar::widen_coded_scales(codes + i, second, n - i, out + i);
 }

@@ -13,8 +13,6 @@
 
 namespace fewbit::kernel::neon {
 
-inline bool supported_dot() { return cpu::has_dot_products(); }
-
 // f(0) .. f(n - 1), each index a constant: arrays of registers stay registers.
 template <std::size_t n, class F>
 [[gnu::always_inline]] inline void unrolled(F&& f) {
@@ -152,8 +150,8 @@ inline void arrange(const float* x, std::size_t n, const Levels& l, float* to) {
 template <std::size_t rows, std::size_t cols, class Decoder>
 inline void dot_tile(const CodedRows& w, std::size_t first_row, const Columns<float>& x, const Decoder& decoder,
                      float* y) {
-  // A few sums would wait for their last addition: they get two chains each.
-  constexpr std::size_t block = Decoder::block, chains = rows * cols <= 4 ? 2 : 1;
+  // One sum for each row and column, added to in one order: how many rows a tile has is a matter of threads.
+  constexpr std::size_t block = Decoder::block;
   const std::size_t bits = decoder.bits, safe = decoder.safe(w.n);
   const std::uint8_t* const* const packed = w.packed + first_row;
   const Affine* const* const affine = w.affine + first_row;
@@ -163,12 +161,11 @@ inline void dot_tile(const CodedRows& w, std::size_t first_row, const Columns<fl
   });
   for (std::size_t k = 0, g = 0, end = 0; k < w.n; k = end, ++g) {
     end = w.n - k > w.group ? k + w.group : w.n;
-    float32x4_t part[rows][cols][chains], zero[rows];
+    float32x4_t part[rows][cols], zero[rows];
     bool shifted = false;
     unrolled<rows>([&](auto r) __attribute__((always_inline)) {
       zero[r] = vdupq_n_f32(affine[r][g].zero), shifted |= affine[r][g].zero != 0;
-      unrolled<cols * chains>([&](auto i)
-                                  __attribute__((always_inline)) { part[r][i / chains][i % chains] = vdupq_n_f32(0); });
+      unrolled<cols>([&](auto c) __attribute__((always_inline)) { part[r][c] = vdupq_n_f32(0); });
     });
     const auto take = [&]<bool two_bytes, bool less_zero>(std::bool_constant<two_bytes>, std::bool_constant<less_zero>)
         __attribute__((always_inline)) {
@@ -176,8 +173,7 @@ inline void dot_tile(const CodedRows& w, std::size_t first_row, const Columns<fl
         return [&, r, at ](auto i, float32x4_t level) __attribute__((always_inline)) {
           if constexpr (less_zero) level = vsubq_f32(level, zero[r]);
           unrolled<cols>([&](auto c) __attribute__((always_inline)) {
-            float32x4_t& to = part[r][c][i % chains];
-            to = vfmaq_f32(to, level, vld1q_f32(x.x + c * x.stride + at + 4 * i));
+            part[r][c] = vfmaq_f32(part[r][c], level, vld1q_f32(x.x + c * x.stride + at + 4 * i));
           });
         };
       };
@@ -207,9 +203,7 @@ inline void dot_tile(const CodedRows& w, std::size_t first_row, const Columns<fl
     else take_of(std::false_type());
     unrolled<rows>([&](auto r) __attribute__((always_inline)) {
       unrolled<cols>([&](auto c) __attribute__((always_inline)) {
-        float32x4_t all = part[r][c][0];
-        if constexpr (chains == 2) all = vaddq_f32(all, part[r][c][1]);
-        sum[r][c] = vfmaq_n_f32(sum[r][c], all, affine[r][g].scale);
+        sum[r][c] = vfmaq_n_f32(sum[r][c], part[r][c], affine[r][g].scale);
       });
     });
   }
