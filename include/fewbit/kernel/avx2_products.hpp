@@ -242,11 +242,16 @@ inline void dot_tile(const CodedRows& w, std::size_t first_row, const Columns<fl
     };
     const auto take_of = [&](auto two_bytes) __attribute__((always_inline)) {
       constexpr bool rare = rows * cols == 1;  // left over: not worth the code
-      if (shifted || rare) take(two_bytes, std::true_type());
-      else take(two_bytes, std::bool_constant<rare>());
+      if constexpr (!rare)
+        if (!shifted) return take(two_bytes, std::false_type());
+      take(two_bytes, std::true_type());
     };
-    if (Decoder::may_be_short && decoder.is_short) take_of(std::bool_constant<Decoder::may_be_short>());
-    else take_of(std::false_type());
+    bool is_short = false;
+    if constexpr (Decoder::may_be_short) {
+      is_short = decoder.is_short;
+      if (is_short) take_of(std::true_type());
+    }
+    if (!is_short) take_of(std::false_type());
     unrolled<rows>([&](auto r) __attribute__((always_inline)) {
       const __m256 scale = _mm256_set1_ps(affine[r][g].scale);
       unrolled<cols>([&](auto c)

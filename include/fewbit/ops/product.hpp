@@ -22,7 +22,7 @@ enum class Activations { floats, int8, uint8 };
 inline namespace FEWBIT_ABI {
 
 // The columns of X in the order of W's codes, and scaled by W's input map.
-inline Eigen::MatrixXf mapped_inputs(const InputMap& map, Inputs x) {
+inline Eigen::MatrixXf mapped_inputs(const InputMap& map, const Inputs& x) {
   Eigen::MatrixXf mapped(x.rows(), x.cols());
   for (Index c = 0; c < x.cols(); ++c)
     for (Index k = 0; k < x.rows(); ++k) {
@@ -56,7 +56,7 @@ class Arranged {
 inline constexpr Index most_fused_columns = 24;
 
 // Y = W X for floats, X in the order of the codes.
-inline void multiply_floats(const QuantizedMatrix& w, Inputs x, Outputs y) {
+inline void multiply_floats(const QuantizedMatrix& w, const Inputs& x, Eigen::MatrixXf& y) {
   const kernel::Products& products = kernel::products_of(kernel::active());
   const auto n = static_cast<std::size_t>(w.cols()), group = static_cast<std::size_t>(w.block_cols());
   const std::size_t length = x.cols() <= most_fused_columns ? products.arranged(n, group, w.levels()) : 0;
@@ -73,7 +73,7 @@ struct IntegerColumns {
   Eigen::Matrix<std::int8_t, Eigen::Dynamic, Eigen::Dynamic> codes;
   Eigen::RowVectorXf scale, zero;
 };
-inline IntegerColumns integer_columns(Inputs x, bool asymmetric) {
+inline IntegerColumns integer_columns(const Inputs& x, bool asymmetric) {
   for (Index c = 0; c < x.cols(); ++c)
     for (Index k = 0; k < x.rows(); ++k)
       if (!std::isfinite(x(k, c)))
@@ -95,8 +95,7 @@ inline IntegerColumns integer_columns(Inputs x, bool asymmetric) {
 
 // Y = W X for columns of integers, not yet scaled. False if the codes of W do not allow it.
 inline bool multiply_integers(const QuantizedMatrix& w,
-                              const Eigen::Matrix<std::int8_t, Eigen::Dynamic, Eigen::Dynamic>& x,
-                              Eigen::Ref<Eigen::MatrixXf> y) {
+                              const Eigen::Matrix<std::int8_t, Eigen::Dynamic, Eigen::Dynamic>& x, Eigen::MatrixXf& y) {
   const kernel::Products& products = kernel::products_of(kernel::active());
   const auto n = static_cast<std::size_t>(w.cols()), group = static_cast<std::size_t>(w.block_cols());
   const std::size_t length = products.arranged_int8(n, group, w.levels());
@@ -110,7 +109,7 @@ inline bool multiply_integers(const QuantizedMatrix& w,
 }
 
 // Y = W X, X in the order of the codes.
-inline Eigen::MatrixXf multiply(const QuantizedMatrix& w, Inputs x, Activations activations) {
+inline Eigen::MatrixXf multiply(const QuantizedMatrix& w, const Inputs& x, Activations activations) {
   Eigen::MatrixXf y(w.rows(), x.cols());
   if (w.size() == 0 || x.cols() == 0) return y.setZero();
   if (activations == Activations::floats) {

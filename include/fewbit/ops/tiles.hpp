@@ -22,14 +22,13 @@ struct TileRows {
   }
 };
 
-// Activations and results: columns of floats, wherever they lie.
+// Activations: columns of floats, wherever they lie.
 using Inputs = Eigen::Ref<const Eigen::MatrixXf>;
-using Outputs = Eigen::Ref<Eigen::MatrixXf>;
 
 // Calls multiply(rows, first, count, to) for every tile of W and all columns, up to four at a time, and takes
 // to[c * tile_rows + r] over into Y.
 template <class Multiply>
-void each_coded_tile(const QuantizedMatrix& w, Index cols, Outputs y, Multiply&& multiply) {
+void each_coded_tile(const QuantizedMatrix& w, Index cols, Eigen::MatrixXf& y, Multiply&& multiply) {
   const kernel::Table& table = kernel::active();
   const Index across = w.blocks_across(), step = std::min<Index>(cols, 4);
   for_each_slice(w.rows(), 4 * tile_height, [&](Index first, Index last) {
@@ -73,7 +72,7 @@ void each_coded_tile(const QuantizedMatrix& w, Index cols, Outputs y, Multiply&&
 }
 
 // Y = W X through rows of floats: a panel of W is widened, a run of its columns at a time, and meets all of X.
-inline void multiply_dense(const QuantizedMatrix& w, Inputs x, Outputs y) {
+inline void multiply_dense(const QuantizedMatrix& w, const Inputs& x, Eigen::MatrixXf& y) {
   const kernel::Products& products = kernel::products_of(kernel::active());
   // Columns of X, padded to whole registers, and kept off the distance at which cache lines collide.
   const Index n = w.cols(), padded = (n + 15) / 16 * 16, stride = padded + 16;
@@ -119,7 +118,7 @@ inline void multiply_dense(const QuantizedMatrix& w, Inputs x, Outputs y) {
 
 // X[in, n] = W^T Y[out, n], inputs in the order of the codes: a panel of W is widened, and its columns are shared out
 // among the threads, so that sums are formed in the order of W's rows whoever forms them.
-inline Eigen::MatrixXf multiply_transposed(const QuantizedMatrix& w, Inputs y) {
+inline Eigen::MatrixXf multiply_transposed(const QuantizedMatrix& w, const Inputs& y) {
   const kernel::Products& products = kernel::products_of(kernel::active());
   Eigen::MatrixXf x = Eigen::MatrixXf::Zero(w.cols(), y.cols());
   const Index height = 128, stride = (w.cols() + 15) / 16 * 16 + 16;
