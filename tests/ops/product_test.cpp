@@ -197,3 +197,35 @@ TEST_CASE("an int8 product is off by no more than half a step of the activations
   }
   CHECK(fewbit::compare(exact, y).sqnr_db > 40);
 }
+
+TEST_CASE("zero-points leave long integer sums without a trace", "[ops][product]") {
+  // Codes and zero-points of 128 add up to sums of 28 bits, of which 1 is left.
+  for (const Index n : {14336, 28672}) {
+    MatrixXf w = MatrixXf::Zero(5, n);
+    w.col(0).setConstant(-128), w.col(1).setConstant(127), w.col(2).setConstant(1);
+    const QuantizedMatrix q = fewbit::quantize(w, fewbit::Asymmetric(8), fewbit::per_channel());
+    Eigen::VectorXf x(n);
+    for (Index k = 0; k < n; ++k) x[k] = 127 - static_cast<float>(7 * k % 2);
+    x[0] = x[1] = 0, x[2] = 1;
+    for (const fewbit::kernel::Table* table : fewbit::kernel::all()) {
+      if (!table->supported()) continue;
+      const fewbit::kernel::Use use(*table);
+      INFO(table->name << ", " << n);
+      CHECK((fewbit::product(q, x, Activations::int8) == Eigen::VectorXf::Ones(5)));
+    }
+  }
+}
+
+TEST_CASE("an activation that cannot be rounded is named by its place in X, whatever the input map",
+          "[ops][product][bad-input]") {
+  QuantizedMatrix q = fewbit::quantize(support::normal_matrix(3, 4, 904), fewbit::Symmetric(4));
+  q.set_input_map({{3, 2, 1, 0}, {}});
+  Eigen::VectorXf x = Eigen::VectorXf::Ones(4);
+  x[0] = std::numeric_limits<float>::quiet_NaN();
+  try {
+    fewbit::product(q, x, Activations::int8);
+    FAIL("accepted");
+  } catch (const std::domain_error& e) {
+    CHECK(std::string(e.what()).find("row 0, column 0") != std::string::npos);
+  }
+}

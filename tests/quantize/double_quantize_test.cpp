@@ -283,3 +283,18 @@ TEST_CASE("coded scales that are wrong in number or in value are refused", "[qua
   CHECK_THROWS_AS(give({128, 130}, {nan}, 1), std::invalid_argument);
   CHECK_THROWS_AS(give({128, 126}, {0.5f}, 1), std::invalid_argument);  // the second scale would be 0
 }
+
+TEST_CASE("a scale that would come out as 0 at the last code takes the one before", "[quantize][double_quantize]") {
+  for (const Index n : {257, 300, 1000}) {
+    MatrixXf w = MatrixXf::Constant(n, 64, 0.5f);
+    w.col(0).setConstant(8);
+    w.row(100).setConstant(1e-9f / 16);
+    w(100, 0) = -8e-9f;
+    const QuantizedMatrix q =
+        fewbit::double_quantize(fewbit::quantize(w, fewbit::Symmetric(4).signed_scale(), fewbit::per_group(64)));
+    for (Index i = 0; i < n; ++i) {
+      const float scale = q.affine(i, 0).scale;
+      CHECK((std::isfinite(scale) && scale != 0));
+    }
+  }
+}

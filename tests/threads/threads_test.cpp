@@ -122,6 +122,33 @@ TEST_CASE("any number of threads gives the same product, to the last bit", "[thr
   }
 }
 
+TEST_CASE("rows that fill no tile are added up as those that do, on every instruction set", "[threads][product]") {
+  using fewbit::Activations;
+  for (const fewbit::kernel::Table* table : fewbit::kernel::all()) {
+    if (!table->supported()) continue;
+    const fewbit::kernel::Use use(*table);
+    for (const Index rows : {33, 35, 70})
+      for (const int bits : {2, 3, 4, 8}) {
+        const QuantizedMatrix q =
+            fewbit::quantize(support::normal_matrix(rows, 200, 141), fewbit::Asymmetric(bits), fewbit::per_channel());
+        for (const Index n : {1, 4, 5, 30}) {
+          const MatrixXf x = support::normal_matrix(200, n, 142);
+          const auto run = [&](int count) {
+            const Threads threads(count);
+            return std::array{MatrixXf(q * x), MatrixXf(fewbit::product(q, x, Activations::int8)),
+                              MatrixXf(fewbit::product(q, x, Activations::uint8))};
+          };
+          const auto expected = run(1);
+          for (const int count : {2, 3, 7}) {
+            INFO(table->name << ", " << rows << " rows of " << bits << " bits times " << n << ", " << count
+                             << " threads");
+            CHECK((run(count) == expected));
+          }
+        }
+      }
+  }
+}
+
 TEST_CASE("of several bad weights the first in row order is named, whatever the number of threads",
           "[threads][bad-input]") {
   MatrixXf w = support::normal_matrix(1200, 130, 136);

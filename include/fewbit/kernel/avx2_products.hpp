@@ -61,7 +61,7 @@ inline __m256i load_bytes32(const std::uint8_t* p, std::size_t left) {
 // ---------------------------------------------------------------------------- floats: codes as they are multiplied
 // A decoder takes `block` codes at a time and gives registers of levels. Activations are arranged to meet them.
 
-// 1, 2 and 4 bits: 16 bytes are doubled, and come down by one code in one half and by the next in the other. Of levels
+// 2 and 4 bits: 16 bytes are doubled, and come down by one code in one half and by the next in the other. Of levels
 // whose last 16 bits are zeros, as those of whole numbers up to 256 are, two bytes are looked up and not four.
 template <int width>
 struct Looked {
@@ -159,19 +159,10 @@ struct InOrder {
 
 template <class F>
 inline auto with_decoder(const Levels& l, F&& f) {
-  switch (l.bits()) {
-    case 1: return f(std::type_identity<Looked<1>>());
-    case 2: return f(std::type_identity<Looked<2>>());
-    case 4: return f(std::type_identity<Looked<4>>());
-    case 8:
-      if (l.uniform()) return f(std::type_identity<InOrder<8, Integers>>());
-      break;
-    case 16: return f(std::type_identity<InOrder<16, Integers>>());
-    default: break;
-  }
-  if (l.uniform()) return f(std::type_identity<InOrder<0, Integers>>());
-  if (l.count() <= 16) return f(std::type_identity<InOrder<0, Table16>>());
-  return f(std::type_identity<InOrder<0, Table256>>());
+  if (l.bits() == 2) return f(std::type_identity<Looked<2>>());
+  if (l.bits() == 4) return f(std::type_identity<Looked<4>>());
+  if (!l.uniform()) return f(std::type_identity<InOrder<0, Table256>>());
+  return l.bits() == 8 ? f(std::type_identity<InOrder<8, Integers>>()) : f(std::type_identity<InOrder<0, Integers>>());
 }
 
 inline std::size_t arranged(std::size_t n, std::size_t group, const Levels& l) {
@@ -208,16 +199,14 @@ inline void dot_tile(const CodedRows& w, std::size_t first_row, const Columns<fl
   for (std::size_t k = 0, g = 0, end = 0; k < w.n; k = end, ++g) {
     end = w.n - k > w.group ? k + w.group : w.n;
     __m256 part[rows][cols], zero[rows];
-    bool shifted = false;
     unrolled<rows>([&](auto r) __attribute__((always_inline)) {
-      zero[r] = _mm256_set1_ps(affine[r][g].zero), shifted |= affine[r][g].zero != 0;
+      zero[r] = _mm256_set1_ps(affine[r][g].zero);
       unrolled<cols>([&](auto c) __attribute__((always_inline)) { part[r][c] = _mm256_setzero_ps(); });
     });
-    const auto take = [&]<bool two_bytes, bool less_zero>(std::bool_constant<two_bytes>, std::bool_constant<less_zero>)
-        __attribute__((always_inline)) {
+    const auto take = [&]<bool two_bytes>(std::bool_constant<two_bytes>) __attribute__((always_inline)) {
       const auto multiply = [&](auto r, std::size_t at) __attribute__((always_inline)) {
         return [&, r, at ](auto i, __m256 level) __attribute__((always_inline)) {
-          if constexpr (less_zero) level = _mm256_sub_ps(level, zero[r]);
+          level = _mm256_sub_ps(level, zero[r]);
           unrolled<cols>([&](auto c) __attribute__((always_inline)) {
             part[r][c] = _mm256_fmadd_ps(level, _mm256_loadu_ps(x.x + c * x.stride + at + 8 * i), part[r][c]);
           });
@@ -240,18 +229,12 @@ inline void dot_tile(const CodedRows& w, std::size_t first_row, const Columns<fl
         });
       }
     };
-    const auto take_of = [&](auto two_bytes) __attribute__((always_inline)) {
-      constexpr bool rare = rows * cols == 1;  // left over: not worth the code
-      if constexpr (!rare)
-        if (!shifted) return take(two_bytes, std::false_type());
-      take(two_bytes, std::true_type());
-    };
     bool is_short = false;
     if constexpr (Decoder::may_be_short) {
       is_short = decoder.is_short;
-      if (is_short) take_of(std::true_type());
+      if (is_short) take(std::true_type());
     }
-    if (!is_short) take_of(std::false_type());
+    if (!is_short) take(std::false_type());
     unrolled<rows>([&](auto r) __attribute__((always_inline)) {
       const __m256 scale = _mm256_set1_ps(affine[r][g].scale);
       unrolled<cols>([&](auto c)
@@ -483,9 +466,17 @@ inline void dot_int8_tile(const CodedRows& w, std::size_t first_row, const Colum
       }
       ();
       const __m256 offset = _mm256_sub_ps(how.zero, first);
+      // A long run's sums have more digits than a float: whole numbers are taken out of them as integers.
+      const bool whole = !shared && is_small_integer(a->zero, bits) && is_small_integer(w.levels->first(), bits);
       unrolled<cols>([&](auto c) __attribute__((always_inline)) {
         const __m256 lanes = _mm256_castsi256_ps(load32(x.x + c * x.stride + at.blocks * at.bytes + i * 32));
-        const __m256 product = _mm256_fnmadd_ps(offset, lanes, _mm256_cvtepi32_ps(part[r][c]));
+        __m256 product;
+        if (whole) {
+          const __m256i out = _mm256_mullo_epi32(_mm256_cvtps_epi32(offset), _mm256_cvtps_epi32(lanes));
+          product = _mm256_cvtepi32_ps(_mm256_sub_epi32(part[r][c], out));
+        } else {
+          product = _mm256_fnmadd_ps(offset, lanes, _mm256_cvtepi32_ps(part[r][c]));
+        }
         sum[r][c] = _mm256_fmadd_ps(product, how.scale, sum[r][c]);
       });
     });

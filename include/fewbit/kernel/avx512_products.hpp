@@ -460,10 +460,17 @@ inline void dot_int8_tile(const CodedRows& w, const Columns<std::int8_t>& x, flo
     unrolled<rows>([&](auto r) __attribute__((always_inline)) {
       const Affine* const a = w.affine[r] + g;
       const Scale how = shared ? scales_of_block(a, groups - g, w.group / (at.block / 16)) : Scale(*a);
-      const bool has_zero = shared || a->zero != 0;
+      // A long run's sums have more digits than a float: zero-points that are codes leave them as integers.
+      const bool has_zero = shared || a->zero != 0, is_code = !shared && is_small_integer(a->zero, bits);
+      const __m512i zero = _mm512_set1_epi32(is_code ? static_cast<int>(a->zero) : 0);
       unrolled<cols>([&](auto c) __attribute__((always_inline)) {
+        if (has_zero && is_code) {
+          const __m512i lane = _mm512_cvtps_epi32(_mm512_loadu_ps(lanes + c * x.stride + 64));
+          part[r][c] = _mm512_sub_epi32(part[r][c], _mm512_mullo_epi32(zero, lane));
+        }
         __m512 product = _mm512_cvtepi32_ps(part[r][c]);
-        if (has_zero) product = _mm512_fnmadd_ps(how.zero, _mm512_loadu_ps(lanes + c * x.stride + 64), product);
+        if (has_zero && !is_code)
+          product = _mm512_fnmadd_ps(how.zero, _mm512_loadu_ps(lanes + c * x.stride + 64), product);
         sum[r][c] = _mm512_fmadd_ps(product, how.scale, sum[r][c]);
       });
     });

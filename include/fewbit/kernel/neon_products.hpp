@@ -162,16 +162,14 @@ inline void dot_tile(const CodedRows& w, std::size_t first_row, const Columns<fl
   for (std::size_t k = 0, g = 0, end = 0; k < w.n; k = end, ++g) {
     end = w.n - k > w.group ? k + w.group : w.n;
     float32x4_t part[rows][cols], zero[rows];
-    bool shifted = false;
     unrolled<rows>([&](auto r) __attribute__((always_inline)) {
-      zero[r] = vdupq_n_f32(affine[r][g].zero), shifted |= affine[r][g].zero != 0;
+      zero[r] = vdupq_n_f32(affine[r][g].zero);
       unrolled<cols>([&](auto c) __attribute__((always_inline)) { part[r][c] = vdupq_n_f32(0); });
     });
-    const auto take = [&]<bool two_bytes, bool less_zero>(std::bool_constant<two_bytes>, std::bool_constant<less_zero>)
-        __attribute__((always_inline)) {
+    const auto take = [&]<bool two_bytes>(std::bool_constant<two_bytes>) __attribute__((always_inline)) {
       const auto multiply = [&](auto r, std::size_t at) __attribute__((always_inline)) {
         return [&, r, at ](auto i, float32x4_t level) __attribute__((always_inline)) {
-          if constexpr (less_zero) level = vsubq_f32(level, zero[r]);
+          level = vsubq_f32(level, zero[r]);
           unrolled<cols>([&](auto c) __attribute__((always_inline)) {
             part[r][c] = vfmaq_f32(part[r][c], level, vld1q_f32(x.x + c * x.stride + at + 4 * i));
           });
@@ -194,18 +192,12 @@ inline void dot_tile(const CodedRows& w, std::size_t first_row, const Columns<fl
         });
       }
     };
-    const auto take_of = [&](auto two_bytes) __attribute__((always_inline)) {
-      constexpr bool rare = rows * cols == 1;  // left over: not worth the code
-      if constexpr (!rare)
-        if (!shifted) return take(two_bytes, std::false_type());
-      take(two_bytes, std::true_type());
-    };
     bool is_short = false;
     if constexpr (Decoder::may_be_short) {
       is_short = decoder.is_short;
-      if (is_short) take_of(std::true_type());
+      if (is_short) take(std::true_type());
     }
-    if (!is_short) take_of(std::false_type());
+    if (!is_short) take(std::false_type());
     unrolled<rows>([&](auto r) __attribute__((always_inline)) {
       unrolled<cols>([&](auto c) __attribute__((always_inline)) {
         sum[r][c] = vfmaq_n_f32(sum[r][c], part[r][c], affine[r][g].scale);
@@ -416,11 +408,14 @@ inline void dot_int8_tile(const CodedRows& w, std::size_t first_row, const Colum
     unrolled<rows>([&](auto r) __attribute__((always_inline)) {
       const Affine a = w.affine[first_row + r][g];
       const float32x4_t offset = vdupq_n_f32(a.zero - w.levels->first());
+      // A long run's sums have more digits than a float: whole numbers are taken out of them as integers.
+      const bool whole = is_small_integer(a.zero, bits) && is_small_integer(w.levels->first(), bits);
       unrolled<cols>([&](auto c) __attribute__((always_inline)) {
         const std::int8_t* const sums = x.x + c * x.stride + at.blocks * at.block + 16 * i;
         const int32x4_t lanes = vreinterpretq_s32_s8(vld1q_s8(sums));
         const int32x4_t products = bits == 8 ? vmlaq_n_s32(part[r][c], lanes, 128) : part[r][c];
-        const float32x4_t product = vfmsq_f32(vcvtq_f32_s32(products), offset, vcvtq_f32_s32(lanes));
+        const float32x4_t product = whole ? vcvtq_f32_s32(vmlsq_s32(products, lanes, vcvtnq_s32_f32(offset)))
+                                          : vfmsq_f32(vcvtq_f32_s32(products), offset, vcvtq_f32_s32(lanes));
         sum[r][c] = vfmaq_n_f32(sum[r][c], product, a.scale);
       });
     });

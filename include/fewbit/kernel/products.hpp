@@ -32,6 +32,14 @@ struct Columns {
   const T* x;
 };
 
+// Whether a zero-point or first level is a whole number that sums of products of bytes can take in. A lane takes up to
+// 8 products of 4-bit codes or 4 of 8-bit codes from a block, and 2^12 blocks: 8 * (15 + 256 + 128) * 128 * 2^12 and 4
+// * (255 + 256) * 128 * 2^12 are below 2^31.
+inline bool is_small_integer(float x, int bits) {
+  const float most = bits == 8 ? 256.f : 128.f;
+  return x >= -most && x <= most && static_cast<float>(static_cast<int>(x)) == x;
+}
+
 struct Products {
   // How many floats an arranged column of n activations takes, for `dot` with codes in groups of this size; 0 if `dot`
   // does not take them.

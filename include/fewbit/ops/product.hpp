@@ -3,8 +3,13 @@
 // product, the weights never, and no float copy of W is made; each element of the result is the same however many
 // threads there are.
 //
-// With floats, each element differs from that of dequantize(W) X by at most (in + 2) 2^-24 sum_j |w_ij x_j|. With int8,
-// X is first replaced by its quantized columns, and by nothing else: the integers are exact, and the rest is as above.
+// With floats, each element differs from that of dequantize(W) X by at most (in + 2) 2^-24 sum_j |w_ij x_j|; (in + 4)
+// if W scales its inputs. That holds where sums of |level - zero| |x| and the products with the scale are ordinary
+// floats: scales come last, so that weights of 1e-30 and activations of 1e38 leave their range on the way.
+//
+// With int8, X is first replaced by its rounded columns, and by nothing else: integers are multiplied exactly, and the
+// rest is as above. With uint8, zero-points of X come out behind the sum, and the bound is (in + 2) 2^-24 sum_j |w_ij|
+// scale_x (|code_j - 128| + |zero - 128|), whose second part counts even where x_j is 0.
 
 #include <fewbit/grid/asymmetric.hpp>
 #include <fewbit/grid/symmetric.hpp>
@@ -68,17 +73,21 @@ inline void multiply_floats(const QuantizedMatrix& w, const Inputs& x, Eigen::Ma
   });
 }
 
+// Throws std::domain_error for an activation that cannot be rounded.
+inline void require_finite(const Inputs& x, const char* what) {
+  for (Index c = 0; c < x.cols(); ++c)
+    for (Index k = 0; k < x.rows(); ++k)
+      if (!std::isfinite(x(k, c)))
+        fail_domain(what, " at row ", k, ", column ", c, " is ", x(k, c),
+                    "; it cannot be rounded to 8 bits: repair it, or multiply with floats");
+}
+
 // The columns of X as integers of 8 bits: x = scale * (code - zero), code -127 .. 127 or, asymmetric, -128 .. 127.
 struct IntegerColumns {
   Eigen::Matrix<std::int8_t, Eigen::Dynamic, Eigen::Dynamic> codes;
   Eigen::RowVectorXf scale, zero;
 };
 inline IntegerColumns integer_columns(const Inputs& x, bool asymmetric) {
-  for (Index c = 0; c < x.cols(); ++c)
-    for (Index k = 0; k < x.rows(); ++k)
-      if (!std::isfinite(x(k, c)))
-        fail_domain("activation at row ", k, ", column ", c, " is ", x(k, c),
-                    "; it cannot be rounded to 8 bits: repair it, or multiply with floats");
   IntegerColumns to{{x.rows(), x.cols()}, Eigen::RowVectorXf(x.cols()), Eigen::RowVectorXf(x.cols())};
   const auto per_column = x.transpose();  // a column of X is a row to be quantized
   const QuantizedMatrix q = asymmetric ? quantize(per_column, Asymmetric(8).including_zero(), per_channel())
@@ -145,8 +154,11 @@ Eigen::Matrix<float, Eigen::Dynamic, Derived::ColsAtCompileTime> product(
     fail_argument("product: W is ", w.rows(), " x ", w.cols(), " and x has ", x.rows(), " rows; it needs ", w.cols());
   w.require_complete();
   const Inputs floats(x.template cast<float>());  // no copy of columns that are floats already
+  if (activations != Activations::floats) require_finite(floats, "activation");
   if (w.input_map().empty()) return multiply(w, floats, activations);
-  return multiply(w, mapped_inputs(w.input_map(), floats), activations);
+  const Eigen::MatrixXf mapped = mapped_inputs(w.input_map(), floats);
+  if (activations != Activations::floats) require_finite(mapped, "activation times its input scale");
+  return multiply(w, mapped, activations);
 }
 
 // As product with floats.

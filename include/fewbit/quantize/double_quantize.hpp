@@ -21,8 +21,9 @@ inline bool is_zero_block(const QuantizedMatrix& q, Index down, Index across, fl
 // The same matrix with scales of 8 bits: less their mean, 256 at a time under one float. For groups of 64 that is .127
 // bits a weight in place of .5 (f32) or .25 (f16). A matrix that has such scales comes back as it is.
 //
-// The scales move by at most 1/254 of the largest distance from the mean among their 256; twice that where a
-// weight would become infinite otherwise. Throws std::invalid_argument if q holds no weights.
+// The scales move by at most 1/254 of the largest distance from the mean among their 256, and by the rounding of a
+// float; by twice that where a scale would come out as 0 or a weight as infinite. Throws std::invalid_argument if q
+// holds no weights.
 inline QuantizedMatrix double_quantize(QuantizedMatrix q) {
   q.require_complete();
   if (q.params().is_coded() || q.params().size() == 0) return q;
@@ -65,7 +66,7 @@ inline QuantizedMatrix double_quantize(QuantizedMatrix q) {
         auto code = static_cast<int>(std::clamp(std::nearbyint(s / a.scale + a.zero), 1.f, 255.f));
         const auto take = [&](int c) { to.codes[b] = static_cast<std::uint8_t>(code = c); };
         take(code);
-        if (to[b] == 0) take((s < 0) == (a.scale < 0) ? std::min(code + 1, 255) : code - 1);
+        if (to[b] == 0) take((s < 0) == (a.scale < 0) && code < 255 ? code + 1 : code - 1);
         if (!is_finite_under(s, zero)) continue;
         // A scale that rounding has brought too close to the largest float gives way, as it does in quantize.
         if (!is_finite_under(to[b], zero) && code > 1 && code < 255) take(code + (s < 0 ? 1 : -1));
@@ -77,6 +78,8 @@ inline QuantizedMatrix double_quantize(QuantizedMatrix q) {
     for (int tries = 0; !code_run() && tries < 16; ++tries) to.second.back() *= 1.001f;
     for (std::size_t b = first; b < last; ++b)  // a free block whose mean came to nothing
       if (to[b] == 0) to.codes[b] = 255;
+    for (std::size_t b = first; b < last; ++b)
+      if (to[b] == 0) to.codes[b] = 254;
   }
   q.set_coded_scales(std::move(to));
   return q;
