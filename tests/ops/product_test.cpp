@@ -96,7 +96,7 @@ TEST_CASE("a product is dequantize(q) * x for every grid, granularity and batch"
       const MatrixXd w = decoded.cast<double>();
       for (const Index batch : {1, 2, 5, 14}) {
         const MatrixXf x = inputs(cols, batch), back = inputs(rows, batch);
-        const auto place = [&] {
+        const auto place = [&, rows = rows, cols = cols] {  // clang 14 takes no structured binding otherwise
           return one.name + ", " + std::to_string(rows) + " x " + std::to_string(cols) + ", batch " +
                  std::to_string(batch);
         };
