@@ -355,39 +355,50 @@ TEST_CASE("every table multiplies rows of floats within the bound", "[kernel][pr
   tally.require(20 * 10 * 91 * supported_tables().size());
 }
 
-TEST_CASE("every table multiplies transposed rows of floats within the bound", "[kernel][products]") {
+namespace {
+
+template <class T>
+auto transposed_of(const Table& table) {
+  const fewbit::kernel::Products& products = fewbit::kernel::products_of(table);
+  if constexpr (std::is_same_v<T, double>) return products.transposed_double;
+  else return products.transposed;
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("every table multiplies transposed rows within the bound", "[kernel][products]", float, double) {
   support::Tally tally;
   support::NumPy random(5);
   constexpr std::size_t longest = 150, most_rows = 9, most_columns = 9;
-  support::Guarded<float> w_room(most_rows * (longest + 3)), x_room(most_columns * (most_rows + 5)),
+  constexpr long double unit = std::is_same_v<TestType, double> ? 0x1p-53L : 0x1p-24L;
+  support::Guarded<TestType> w_room(most_rows * (longest + 3)), x_room(most_columns * (most_rows + 5)),
       y_room(most_columns * (longest + 3));
-  std::vector<float> w(most_rows * (longest + 3)), x(most_columns * (most_rows + 5)),
+  std::vector<TestType> w(most_rows * (longest + 3)), x(most_columns * (most_rows + 5)),
       before(most_columns * (longest + 3));
-  for (float& v : w) v = static_cast<float>(random.randn());
-  for (float& v : x) v = static_cast<float>(random.randn());
-  for (float& v : before) v = static_cast<float>(random.randn());
+  for (TestType& v : w) v = static_cast<TestType>(random.randn());
+  for (TestType& v : x) v = static_cast<TestType>(random.randn());
+  for (TestType& v : before) v = static_cast<TestType>(random.randn());
   for (std::size_t n = 1; n <= longest; ++n) {
     for (std::size_t cols = 1; cols <= most_columns; ++cols) {
       const std::size_t rows = random.below(most_rows + 1), gap = n % 3;
       const std::size_t stride = n + gap, x_stride = rows + n % 5;
-      const auto ws = w_room.slice_of(std::span<const float>(w).first(rows == 0 ? 0 : stride * (rows - 1) + n));
-      const auto xs = x_room.slice_of(std::span<const float>(x).first(x_stride * (cols - 1) + rows));
+      const auto ws = w_room.slice_of(std::span<const TestType>(w).first(rows == 0 ? 0 : stride * (rows - 1) + n));
+      const auto xs = x_room.slice_of(std::span<const TestType>(x).first(x_stride * (cols - 1) + rows));
       for (const Table* table : supported_tables()) {
-        const auto y = y_room.slice_of(std::span<const float>(before).first(stride * (cols - 1) + n));
-        fewbit::kernel::products_of(*table).transposed(n, rows, ws.data(), stride, {cols, x_stride, xs.data()},
-                                                       y.data(), stride);
+        const auto y = y_room.slice_of(std::span<const TestType>(before).first(stride * (cols - 1) + n));
+        transposed_of<TestType> (*table)(n, rows, ws.data(), stride, {cols, x_stride, xs.data()}, y.data(), stride);
         for (std::size_t c = 0; c < cols; ++c)
           for (std::size_t k = 0; k < stride && c * stride + k < y.size(); ++k) {
-            const double old = before[c * stride + k], got = y[c * stride + k];
-            Sample::Sum sum{old, std::fabs(old)};
+            const long double old = before[c * stride + k], got = y[c * stride + k];
+            long double sum = old, size = std::fabs(old);
             for (std::size_t r = 0; r < rows && k < n; ++r) {
-              const double product =
-                  static_cast<double>(ws[r * stride + k]) * static_cast<double>(xs[c * x_stride + r]);
-              sum = Sample::plus(sum, product, product);
+              const long double product =
+                  static_cast<long double>(ws[r * stride + k]) * static_cast<long double>(xs[c * x_stride + r]);
+              sum += product, size += std::fabs(product);
             }
-            const double bound = k < n ? static_cast<double>(rows + 2) * 0x1p-24 * sum.size : 0;
-            tally.check(std::fabs(got - sum.value) <= bound, table->name, ", ", rows, " rows of ", n, ", ", cols,
-                        " columns: element ", k, " of column ", c, " is ", got, " for ", sum.value);
+            const long double bound = k < n ? static_cast<long double>(rows + 2) * unit * size : 0;
+            tally.check(std::fabs(got - sum) <= bound, table->name, ", ", rows, " rows of ", n, ", ", cols,
+                        " columns: element ", k, " of column ", c, " is ", got, " for ", sum);
           }
         tally.check(y_room.intact(), table->name, ": wrote outside y");
       }

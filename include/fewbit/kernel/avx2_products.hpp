@@ -292,44 +292,75 @@ inline void dense(std::size_t n, std::size_t rows, const float* w, std::size_t s
   for (; c < x.count; ++c) down<4, 1>(rows, c, take);
 }
 
-inline void transposed(std::size_t n, std::size_t rows, const float* w, std::size_t stride, const Columns<float>& x,
-                       float* y, std::size_t y_stride) {
-  // `wide` registers of eight columns of W; a single one perhaps in part.
+// A register of floats or of doubles, and the first lanes of one.
+template <class T>
+struct Lanes;
+template <>
+struct Lanes<float> {
+  static constexpr std::size_t count = 8;
+  static __m256 load(const float* p) { return _mm256_loadu_ps(p); }
+  static __m256 load_some(const float* p, std::size_t n) { return avx2::load_some(p, n); }
+  static void store(float* p, __m256 v) { _mm256_storeu_ps(p, v); }
+  static void store_some(float* p, std::size_t n, __m256 v) { avx2::store_some(p, n, v); }
+  static __m256 all(float x) { return _mm256_set1_ps(x); }
+  static __m256 add_product(__m256 a, __m256 b, __m256 sum) { return _mm256_fmadd_ps(a, b, sum); }
+};
+template <>
+struct Lanes<double> {
+  static constexpr std::size_t count = 4;
+  static __m256i first(std::size_t n) {
+    return _mm256_cmpgt_epi64(_mm256_set1_epi64x(static_cast<long long>(n)), _mm256_setr_epi64x(0, 1, 2, 3));
+  }
+  static __m256d load(const double* p) { return _mm256_loadu_pd(p); }
+  static __m256d load_some(const double* p, std::size_t n) { return _mm256_maskload_pd(p, first(n)); }
+  static void store(double* p, __m256d v) { _mm256_storeu_pd(p, v); }
+  static void store_some(double* p, std::size_t n, __m256d v) { _mm256_maskstore_pd(p, first(n), v); }
+  static __m256d all(double x) { return _mm256_set1_pd(x); }
+  static __m256d add_product(__m256d a, __m256d b, __m256d sum) { return _mm256_fmadd_pd(a, b, sum); }
+};
+
+template <class T>
+inline void transposed(std::size_t n, std::size_t rows, const T* w, std::size_t stride, const Columns<T>& x, T* y,
+                       std::size_t y_stride) {
+  using L = Lanes<T>;
+  using V = decltype(L::all(0));
+  // `wide` registers of columns of W; a single one perhaps in part.
   const auto take = [&]<std::size_t wide, std::size_t cols>(std::integral_constant<std::size_t, wide>,
                                                             std::integral_constant<std::size_t, cols>, std::size_t k,
                                                             std::size_t first) {
-    const std::size_t some = wide > 1 || n - k > 8 ? 8 : n - k;
-    const auto load = [&](const float* p) __attribute__((always_inline)) {
-      if constexpr (wide > 1) return _mm256_loadu_ps(p);
-      else return load_some(p, some);
+    const std::size_t some = wide > 1 || n - k > L::count ? L::count : n - k;
+    const auto load = [&](const T* p) __attribute__((always_inline)) {
+      if constexpr (wide > 1) return L::load(p);
+      else return L::load_some(p, some);
     };
-    const float* const from = x.x + first * x.stride;
-    float* const to = y + first * y_stride + k;
-    __m256 sum[wide][cols];
+    const T* const from = x.x + first * x.stride;
+    T* const to = y + first * y_stride + k;
+    V sum[wide][cols];
     unrolled<wide>([&](auto i) __attribute__((always_inline)) {
-      unrolled<cols>([&](auto c) __attribute__((always_inline)) { sum[i][c] = load(to + c * y_stride + 8 * i); });
+      unrolled<cols>([&](auto c)
+                         __attribute__((always_inline)) { sum[i][c] = load(to + c * y_stride + L::count * i); });
     });
     for (std::size_t r = 0; r < rows; ++r) {
-      __m256 row[wide];
-      unrolled<wide>([&](auto i) __attribute__((always_inline)) { row[i] = load(w + r * stride + k + 8 * i); });
+      V row[wide];
+      unrolled<wide>([&](auto i) __attribute__((always_inline)) { row[i] = load(w + r * stride + k + L::count * i); });
       unrolled<cols>([&](auto c) __attribute__((always_inline)) {
-        const __m256 factor = _mm256_set1_ps(from[c * x.stride + r]);
+        const V factor = L::all(from[c * x.stride + r]);
         unrolled<wide>([&](auto i)
-                           __attribute__((always_inline)) { sum[i][c] = _mm256_fmadd_ps(row[i], factor, sum[i][c]); });
+                           __attribute__((always_inline)) { sum[i][c] = L::add_product(row[i], factor, sum[i][c]); });
       });
     }
     unrolled<wide>([&](auto i) __attribute__((always_inline)) {
       unrolled<cols>([&](auto c) __attribute__((always_inline)) {
-        if constexpr (wide > 1) _mm256_storeu_ps(to + c * y_stride + 8 * i, sum[i][c]);
-        else store_some(to + c * y_stride + 8 * i, some, sum[i][c]);
+        if constexpr (wide > 1) L::store(to + c * y_stride + L::count * i, sum[i][c]);
+        else L::store_some(to + c * y_stride + L::count * i, some, sum[i][c]);
       });
     });
   };
   const auto across = [&]<std::size_t wide>(std::integral_constant<std::size_t, wide> most, auto cols,
                                             std::size_t first) {
     std::size_t k = 0;
-    for (; k + 8 * wide <= n; k += 8 * wide) take(most, cols, k, first);
-    for (; k < n; k += 8) take(std::integral_constant<std::size_t, 1>(), cols, k, first);
+    for (; k + L::count * wide <= n; k += L::count * wide) take(most, cols, k, first);
+    for (; k < n; k += L::count) take(std::integral_constant<std::size_t, 1>(), cols, k, first);
   };
   std::size_t c = 0;
   for (; c + 4 <= x.count; c += 4)
@@ -497,7 +528,8 @@ inline void dot_int8(const CodedRows& w, const Columns<std::int8_t>& x, float* y
       });
 }
 
-inline constexpr Products products{arranged, arrange, dot, dense, transposed, arranged_int8, arrange_int8, dot_int8};
+inline constexpr Products products{arranged,           arrange,       dot,          dense,   transposed<float>,
+                                   transposed<double>, arranged_int8, arrange_int8, dot_int8};
 
 }  // namespace fewbit::kernel::avx2
 FEWBIT_TARGET_END

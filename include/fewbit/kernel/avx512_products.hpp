@@ -262,42 +262,68 @@ inline void dense(std::size_t n, std::size_t rows, const float* w, std::size_t s
   });
 }
 
-inline void transposed(std::size_t n, std::size_t rows, const float* w, std::size_t stride, const Columns<float>& x,
-                       float* y, std::size_t y_stride) {
-  // `wide` registers of sixteen columns of W, the last one perhaps in part.
+// A register of floats or of doubles, the last one of a row perhaps in part.
+template <class T>
+struct Lanes;
+template <>
+struct Lanes<float> {
+  static constexpr std::size_t count = 16;
+  using Mask = __mmask16;
+  static __m512 load(Mask some, const float* p) { return _mm512_maskz_loadu_ps(some, p); }
+  static void store(float* p, Mask some, __m512 v) { _mm512_mask_storeu_ps(p, some, v); }
+  static __m512 all(float x) { return _mm512_set1_ps(x); }
+  static __m512 add_product(__m512 a, __m512 b, __m512 sum) { return _mm512_fmadd_ps(a, b, sum); }
+};
+template <>
+struct Lanes<double> {
+  static constexpr std::size_t count = 8;
+  using Mask = __mmask8;
+  static __m512d load(Mask some, const double* p) { return _mm512_maskz_loadu_pd(some, p); }
+  static void store(double* p, Mask some, __m512d v) { _mm512_mask_storeu_pd(p, some, v); }
+  static __m512d all(double x) { return _mm512_set1_pd(x); }
+  static __m512d add_product(__m512d a, __m512d b, __m512d sum) { return _mm512_fmadd_pd(a, b, sum); }
+};
+
+template <class T>
+inline void transposed(std::size_t n, std::size_t rows, const T* w, std::size_t stride, const Columns<T>& x, T* y,
+                       std::size_t y_stride) {
+  using L = Lanes<T>;
+  using V = decltype(L::all(0));
+  constexpr auto every = static_cast<typename L::Mask>(-1);
+  // `wide` registers of columns of W, the last one perhaps in part.
   const auto take = [&]<std::size_t wide, std::size_t cols>(std::integral_constant<std::size_t, wide>,
                                                             std::integral_constant<std::size_t, cols>, std::size_t k,
                                                             std::size_t first) {
-    const __mmask16 some = n - k < 16 ? first_lanes(n - k) : first_lanes(16);
-    const float* const from = x.x + first * x.stride;
-    float* const to = y + first * y_stride + k;
-    __m512 sum[wide][cols];
+    const auto some = wide > 1 || n - k >= L::count ? every : static_cast<typename L::Mask>(first_lanes(n - k));
+    const T* const from = x.x + first * x.stride;
+    T* const to = y + first * y_stride + k;
+    V sum[wide][cols];
     unrolled<wide>([&](auto i) __attribute__((always_inline)) {
       unrolled<cols>([&](auto c) __attribute__((always_inline)) {
-        sum[i][c] = _mm512_maskz_loadu_ps(wide > 1 ? first_lanes(16) : some, to + c * y_stride + 16 * i);
+        sum[i][c] = L::load(wide > 1 ? every : some, to + c * y_stride + L::count * i);
       });
     });
     for (std::size_t r = 0; r < rows; ++r) {
-      __m512 row[wide];
+      V row[wide];
       unrolled<wide>([&](auto i) __attribute__((always_inline)) {
-        row[i] = _mm512_maskz_loadu_ps(wide > 1 ? first_lanes(16) : some, w + r * stride + k + 16 * i);
+        row[i] = L::load(wide > 1 ? every : some, w + r * stride + k + L::count * i);
       });
       unrolled<cols>([&](auto c) __attribute__((always_inline)) {
-        const __m512 factor = _mm512_set1_ps(from[c * x.stride + r]);
+        const V factor = L::all(from[c * x.stride + r]);
         unrolled<wide>([&](auto i)
-                           __attribute__((always_inline)) { sum[i][c] = _mm512_fmadd_ps(row[i], factor, sum[i][c]); });
+                           __attribute__((always_inline)) { sum[i][c] = L::add_product(row[i], factor, sum[i][c]); });
       });
     }
     unrolled<wide>([&](auto i) __attribute__((always_inline)) {
       unrolled<cols>([&](auto c) __attribute__((always_inline)) {
-        _mm512_mask_storeu_ps(to + c * y_stride + 16 * i, wide > 1 ? first_lanes(16) : some, sum[i][c]);
+        L::store(to + c * y_stride + L::count * i, wide > 1 ? every : some, sum[i][c]);
       });
     });
   };
   const auto across = [&](auto cols, std::size_t first) {
     std::size_t k = 0;
-    for (; k + 64 <= n; k += 64) take(std::integral_constant<std::size_t, 4>(), cols, k, first);
-    for (; k < n; k += 16) take(std::integral_constant<std::size_t, 1>(), cols, k, first);
+    for (; k + 4 * L::count <= n; k += 4 * L::count) take(std::integral_constant<std::size_t, 4>(), cols, k, first);
+    for (; k < n; k += L::count) take(std::integral_constant<std::size_t, 1>(), cols, k, first);
   };
   std::size_t c = 0;
   for (; c + 4 <= x.count; c += 4) across(std::integral_constant<std::size_t, 4>(), c);
@@ -489,10 +515,10 @@ inline void dot_int8(const CodedRows& w, const Columns<std::int8_t>& x, float* y
   });
 }
 
-inline constexpr Products products{arranged,   arrange,       dot,          dense,
-                                   transposed, arranged_int8, arrange_int8, dot_int8<false>};
-inline constexpr Products products_vnni{arranged,   arrange,       dot,          dense,
-                                        transposed, arranged_int8, arrange_int8, dot_int8<true>};
+template <bool vnni>
+inline constexpr Products products_with{
+    arranged, arrange, dot, dense, transposed<float>, transposed<double>, arranged_int8, arrange_int8, dot_int8<vnni>};
+inline constexpr Products products = products_with<false>, products_vnni = products_with<true>;
 
 }  // namespace fewbit::kernel::avx512
 FEWBIT_TARGET_END

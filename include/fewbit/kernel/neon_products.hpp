@@ -255,27 +255,51 @@ inline void dense(std::size_t n, std::size_t rows, const float* w, std::size_t s
               });
 }
 
-inline void transposed(std::size_t n, std::size_t rows, const float* w, std::size_t stride, const Columns<float>& x,
-                       float* y, std::size_t y_stride) {
-  const std::size_t whole = n / 16 * 16;  // four registers of columns of W
+// Four registers of floats or of doubles.
+template <class T>
+struct Lanes;
+template <>
+struct Lanes<float> {
+  static constexpr std::size_t count = 4;
+  static float32x4x4_t load4(const float* p) { return vld1q_f32_x4(p); }
+  static float32x4_t load(const float* p) { return vld1q_f32(p); }
+  static void store(float* p, float32x4_t v) { vst1q_f32(p, v); }
+  static float32x4_t add_product(float32x4_t a, float b, float32x4_t sum) { return vfmaq_n_f32(sum, a, b); }
+};
+template <>
+struct Lanes<double> {
+  static constexpr std::size_t count = 2;
+  static float64x2x4_t load4(const double* p) { return vld1q_f64_x4(p); }
+  static float64x2_t load(const double* p) { return vld1q_f64(p); }
+  static void store(double* p, float64x2_t v) { vst1q_f64(p, v); }
+  static float64x2_t add_product(float64x2_t a, double b, float64x2_t sum) { return vfmaq_n_f64(sum, a, b); }
+};
+
+template <class T>
+inline void transposed(std::size_t n, std::size_t rows, const T* w, std::size_t stride, const Columns<T>& x, T* y,
+                       std::size_t y_stride) {
+  using L = Lanes<T>;
+  constexpr std::size_t wide = 4 * L::count;  // four registers of columns of W
+  const std::size_t whole = n / wide * wide;
   const auto take = [&]<std::size_t cols>(std::integral_constant<std::size_t, cols>, std::size_t first) {
-    const float* const from = x.x + first * x.stride;
-    for (std::size_t k = 0; k < whole; k += 16) {
-      float* const to = y + first * y_stride + k;
-      float32x4_t sum[4][cols];
+    const T* const from = x.x + first * x.stride;
+    for (std::size_t k = 0; k < whole; k += wide) {
+      T* const to = y + first * y_stride + k;
+      decltype(L::load(to)) sum[4][cols];
       unrolled<4 * cols>([&](auto i) __attribute__((always_inline)) {
-        sum[i % 4][i / 4] = vld1q_f32(to + i / 4 * y_stride + 4 * (i % 4));
+        sum[i % 4][i / 4] = L::load(to + i / 4 * y_stride + L::count * (i % 4));
       });
       for (std::size_t r = 0; r < rows; ++r) {
-        const float32x4x4_t row = vld1q_f32_x4(w + r * stride + k);
+        const auto row = L::load4(w + r * stride + k);
         unrolled<cols>([&](auto c) __attribute__((always_inline)) {
-          const float factor = from[c * x.stride + r];
-          unrolled<4>([&](auto i)
-                          __attribute__((always_inline)) { sum[i][c] = vfmaq_n_f32(sum[i][c], row.val[i], factor); });
+          const T factor = from[c * x.stride + r];
+          unrolled<4>([&](auto i) __attribute__((always_inline)) {
+            sum[i][c] = L::add_product(row.val[i], factor, sum[i][c]);
+          });
         });
       }
       unrolled<4 * cols>([&](auto i) __attribute__((always_inline)) {
-        vst1q_f32(to + i / 4 * y_stride + 4 * (i % 4), sum[i % 4][i / 4]);
+        L::store(to + i / 4 * y_stride + L::count * (i % 4), sum[i % 4][i / 4]);
       });
     }
   };
@@ -437,10 +461,11 @@ inline void dot_int8(const CodedRows& w, const Columns<std::int8_t>& x, float* y
       });
 }
 
-inline constexpr Products products{arranged,       arrange, dot, dense, transposed, arranged_int8, arrange_int8<false>,
-                                   dot_int8<false>};
-inline constexpr Products products_dot{arranged,           arrange,       dot, dense, transposed, arranged_int8,
-                                       arrange_int8<true>, dot_int8<true>};
+template <bool has_dot>
+inline constexpr Products products_with{
+    arranged,         arrange, dot, dense, transposed<float>, transposed<double>, arranged_int8, arrange_int8<has_dot>,
+    dot_int8<has_dot>};
+inline constexpr Products products = products_with<false>, products_dot = products_with<true>;
 
 }  // namespace fewbit::kernel::neon
 #endif

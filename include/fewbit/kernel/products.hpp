@@ -53,9 +53,12 @@ struct Products {
   // n long, a multiple of 16.
   void (*dense)(std::size_t n, std::size_t rows, const float* w, std::size_t stride, const Columns<float>& x, float* y);
 
-  // y[c * y_stride + k] += sum over r of w[r][k] * x[c][r], for `rows` rows of n floats, `stride` apart.
+  // y[c * y_stride + k] += sum over r of w[r][k] * x[c][r], for `rows` rows of n floats or doubles, `stride` apart, in
+  // the order of the rows.
   void (*transposed)(std::size_t n, std::size_t rows, const float* w, std::size_t stride, const Columns<float>& x,
                      float* y, std::size_t y_stride);
+  void (*transposed_double)(std::size_t n, std::size_t rows, const double* w, std::size_t stride,
+                            const Columns<double>& x, double* y, std::size_t y_stride);
 
   // As arranged and arrange, for activations of 8 bits.
   std::size_t (*arranged_int8)(std::size_t n, std::size_t group, const Levels&);

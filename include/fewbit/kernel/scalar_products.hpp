@@ -4,14 +4,16 @@
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 #include <fewbit/kernel/products.hpp>
 #include <fewbit/kernel/scalar.hpp>
 
 namespace fewbit::kernel::scalar {
 
-// Four floats that any compiler adds and multiplies at once, in registers that every processor has.
+// Numbers that any compiler adds and multiplies at once, in registers that every processor has.
 using Float4 = float __attribute__((vector_size(16)));
+using Double2 = double __attribute__((vector_size(16)));
 inline Float4 load4(const float* x) {
   Float4 v;
   std::memcpy(&v, x, sizeof v);
@@ -73,20 +75,27 @@ inline void dense(std::size_t n, std::size_t rows, const float* w, std::size_t s
     for (std::size_t r = 0; r < rows; ++r) y[c * tile_rows + r] = dot4(w + r * stride, x.x + c * x.stride, n);
 }
 
-inline void transposed(std::size_t n, std::size_t rows, const float* w, std::size_t stride, const Columns<float>& x,
-                       float* y, std::size_t y_stride) {
+// y += factor * x.
+template <class V, class T>
+inline void add_multiple(std::size_t n, T factor, const T* x, T* y) {
+  constexpr std::size_t lanes = sizeof(V) / sizeof(T);
+  std::size_t k = 0;
+  for (; k + lanes <= n; k += lanes) {
+    V a, b;
+    std::memcpy(&a, x + k, sizeof a), std::memcpy(&b, y + k, sizeof b);
+    b += a * factor;
+    std::memcpy(y + k, &b, sizeof b);
+  }
+  for (; k < n; ++k) y[k] += x[k] * factor;
+}
+
+template <class T>
+inline void transposed(std::size_t n, std::size_t rows, const T* w, std::size_t stride, const Columns<T>& x, T* y,
+                       std::size_t y_stride) {
   for (std::size_t c = 0; c < x.count; ++c)
-    for (std::size_t r = 0; r < rows; ++r) {
-      const float factor = x.x[c * x.stride + r];
-      const float* from = w + r * stride;
-      float* to = y + c * y_stride;
-      std::size_t k = 0;
-      for (; k + 4 <= n; k += 4) {
-        const Float4 sum = load4(to + k) + load4(from + k) * factor;
-        std::memcpy(to + k, &sum, sizeof sum);
-      }
-      for (; k < n; ++k) to[k] += from[k] * factor;
-    }
+    for (std::size_t r = 0; r < rows; ++r)
+      add_multiple<std::conditional_t<std::is_same_v<T, double>, Double2, Float4>>(n, x.x[c * x.stride + r],
+                                                                                   w + r * stride, y + c * y_stride);
 }
 
 inline std::size_t arranged_int8(std::size_t n, std::size_t, const Levels& l) {
@@ -120,6 +129,7 @@ inline void dot_int8(const CodedRows& w, const Columns<std::int8_t>& x, float* y
   }
 }
 
-inline constexpr Products products{arranged, arrange, dot, dense, transposed, arranged_int8, arrange_int8, dot_int8};
+inline constexpr Products products{arranged,           arrange,       dot,          dense,   transposed<float>,
+                                   transposed<double>, arranged_int8, arrange_int8, dot_int8};
 
 }  // namespace fewbit::kernel::scalar
