@@ -31,12 +31,15 @@ inline double power_minus_three_tenths(double d) {
 // makes of d, e = sign(d) max(0, |d| - |d|^(p - 1) / beta), and sets the zero-point to the mean of level - (w - e) /
 // scale; p = .7, and beta = 10, 1.01 times as much each round. It ends after `iterations` rounds, or when the mean of
 // |d| has not fallen; the best Affine seen is the result, so it is never worse than the plain fit. A block of one value
-// has the plain fit. beta is in the weights' own unit, as in the reference code: only for errors above some .17 is e
-// not 0. (Badri and Shaji, Half-Quadratic Quantization of Large Machine Learning Models, 2023; mobiusml/hqq.)
+// has the plain fit. (Badri and Shaji, Half-Quadratic Quantization of Large Machine Learning Models, 2023;
+// mobiusml/hqq.)
 //
 // Throws std::invalid_argument for iterations below 0.
 struct Hqq {
   int iterations = 20;
+  // The reference code takes errors in the weights' own unit, where e is 0 for all below about .17. In units of the
+  // scale the prior means the same for weights of any size, and W * 2^k has the codes of W.
+  bool in_scales = false;
 
   template <class G>
   Affine operator()(std::span<const float> block, const G& grid) const {
@@ -50,7 +53,7 @@ struct Hqq {
     Affine best = plain, next = plain;
     double least = std::numeric_limits<double>::infinity(), beta = 10;
     for (int i = 0; i <= iterations; ++i, beta *= 1.01) {
-      const Round now = round(block, next, levels, beta);
+      const Round now = round(block, next, levels, beta, in_scales ? std::fabs(next.scale) : 1.f);
       if (!(now.error < least)) break;
       least = now.error, best = next;
       next.zero = static_cast<float>(now.zero) + 0.f;
@@ -64,16 +67,21 @@ struct Hqq {
     double error, zero;  // the sum of |d|, and the zero-point it asks for
   };
 
-  static Round round(std::span<const float> block, Affine a, const Levels& levels, double beta) {
+  static Round round(std::span<const float> block, Affine a, const Levels& levels, double beta, float unit) {
+    const auto one = static_cast<double>(unit);
     double error = 0, zero = 0;
     for (const float w : block) {
       const float level = levels[static_cast<int>(kernel::scalar::nearest(w, a, levels))];
-      const double d = static_cast<double>(w) - static_cast<double>(weight(level, a)), size = std::fabs(d);
-      const double left = size - power_minus_three_tenths(size) / beta, e = left > 0 ? std::copysign(left, d) : 0;
-      error += size;
+      const double d = static_cast<double>(w) - static_cast<double>(weight(level, a));
+      const double e = std::copysign(one * shrunk(std::fabs(d) / one, beta), d);
+      error += std::fabs(d);
       zero += static_cast<double>(level) - (static_cast<double>(w) - e) / static_cast<double>(a.scale);
     }
     return {error, zero / static_cast<double>(block.size())};
+  }
+  static double shrunk(double d, double beta) {
+    if (d <= 1 && d * beta <= 1) return 0;  // d^-0.3 is 1 at least: most errors end here
+    return std::fmax(d - power_minus_three_tenths(d) / beta, 0.);
   }
 };
 
