@@ -4,7 +4,12 @@
 #include <fewbit/config.hpp>
 #include <fewbit/core/normal.hpp>
 #include <fewbit/estimate/absmean.hpp>
+#include <fewbit/estimate/hqq.hpp>
+#include <fewbit/estimate/kl_divergence.hpp>
 #include <fewbit/estimate/minmax.hpp>
+#include <fewbit/estimate/moving_average.hpp>
+#include <fewbit/estimate/mse.hpp>
+#include <fewbit/estimate/percentile.hpp>
 #include <fewbit/grid/asymmetric.hpp>
 #include <fewbit/grid/codebook.hpp>
 #include <fewbit/grid/fp4.hpp>

@@ -1,5 +1,5 @@
 // expect: constraints not satisfied
-// expect: e(block, g)
+// expect: UnplacedEstimator
 #include <fewbit/fewbit.hpp>
 
 fewbit::QuantizedMatrix f(const Eigen::MatrixXf& w) {

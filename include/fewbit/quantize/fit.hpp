@@ -95,13 +95,19 @@ class BlockFitter {
   BlockFitter(const G& grid, const E& estimate, ScaleType scale, NonFinite nonfinite)
       : grid_(grid, scale), estimate_(estimate), nonfinite_(nonfinite) {}
 
-  // Of a block that starts at row i and column j. `gather` fills an empty vector with its weights, and is only
-  // called if the range alone will not do.
+  // Of a block `width` weights wide that starts at row i and column j, with the range of its finite weights. `gather`
+  // fills an empty vector with its weights, row by row, and is only called if the range alone will not do.
   template <class Gather>
-  Affine operator()(Index i, Index j, Range r, Gather&& gather) {
+  Affine operator()(Index i, Index j, Index width, Range r, Gather&& gather) {
     if (!(r.lo <= r.hi)) r = {0, 0};  // not one finite weight
     if constexpr (RangeEstimator<E, G>) {
       return settled(estimate_(r, grid_), r, i, j);
+    } else if constexpr (PlacedEstimator<E, G>) {
+      block_.clear();
+      gather(block_);
+      if (nonfinite_ == NonFinite::saturating)
+        for (float& w : block_) w = finite_in_place(w, r);
+      return settled(estimate_(Block{block_, i, j, width}, grid_), r, i, j);
     } else {
       block_.clear();
       gather(block_);
@@ -112,6 +118,11 @@ class BlockFitter {
   }
 
  private:
+  // What stands in for a weight that is not finite where the others must keep their places: of the block's range, the
+  // end on an infinity's side, and for a NaN what is nearest to 0.
+  static float finite_in_place(float w, Range r) {
+    return std::isnan(w) ? kernel::scalar::clamp(0, r.lo, r.hi) : kernel::scalar::clamp(w, r.lo, r.hi);
+  }
   // As it will be stored.
   Affine settled(Affine a, Range r, Index i, Index j) const {
     // Nearly all are as they will be stored, and far from the end of the floats.
@@ -193,6 +204,7 @@ void fit_rows(const Source& source, const Tiling& tiling, const Levels& levels, 
               cols = tiling.cols;
   const Index grain = row_grain(source, cols);
   kernel::active();  // may throw: do it on this thread
+  check_shape(estimate, tiling.rows, cols);
 
   if (height == 1) {
     return for_each_slice(tiling.rows, grain, [&](Index first, Index last) {
@@ -201,7 +213,7 @@ void fit_rows(const Source& source, const Tiling& tiling, const Levels& levels, 
       checked.each(first, last, [&](Index i, auto* row, const std::vector<Range>& ranges) {
         for (Index g = 0, j = 0; g < across; ++g, j += width)
           affines[static_cast<std::size_t>(i * across + g)] =
-              fit(i, j, ranges[static_cast<std::size_t>(g)],
+              fit(i, j, std::min(width, cols - j), ranges[static_cast<std::size_t>(g)],
                   [&](std::vector<float>& block) { block.assign(row + j, row + std::min(j + width, cols)); });
         apply(i, row, checked.cleaned(row, scratch), coding.row(i));
       });
@@ -228,7 +240,7 @@ void fit_rows(const Source& source, const Tiling& tiling, const Levels& levels, 
       for (Index g = 0; g < across; ++g) {
         const Index i = down * height, j = g * width, n = std::min(width, cols - j);
         const auto b = static_cast<std::size_t>(down * across + g);
-        affines[b] = fit(i, j, range[b], [&](std::vector<float>& block) {
+        affines[b] = fit(i, j, n, range[b], [&](std::vector<float>& block) {
           source.memory().gather(i, j, std::min(height, tiling.rows - i), n, block);
         });
       }
