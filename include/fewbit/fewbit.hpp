@@ -21,6 +21,12 @@
 #include <fewbit/ops/lora.hpp>
 #include <fewbit/ops/metrics.hpp>
 #include <fewbit/ops/product.hpp>
+#include <fewbit/quantize/awq.hpp>
 #include <fewbit/quantize/double_quantize.hpp>
 #include <fewbit/quantize/fake_quantize.hpp>
+#include <fewbit/quantize/gptq.hpp>
+#include <fewbit/quantize/hessian.hpp>
+#include <fewbit/quantize/input_statistics.hpp>
 #include <fewbit/quantize/quantize.hpp>
+#include <fewbit/quantize/refine.hpp>
+#include <fewbit/quantize/smooth_quant.hpp>

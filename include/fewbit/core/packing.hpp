@@ -25,6 +25,17 @@ constexpr void put_code(std::uint8_t* row, std::size_t k, int bits, unsigned cod
   }
 }
 
+// A whole row, padding included: packed_bytes(n, bits) bytes.
+constexpr void put_codes(const std::uint16_t* codes, std::size_t n, int bits, std::uint8_t* row) {
+  std::uint32_t word = 0;
+  int held = 0;  // bits waiting in word: below 8 between codes
+  for (std::size_t k = 0; k < n; ++k) {
+    word |= std::uint32_t{codes[k]} << held;
+    for (held += bits; held >= 8; held -= 8, word >>= 8) *row++ = static_cast<std::uint8_t>(word);
+  }
+  if (held > 0) *row = static_cast<std::uint8_t>(word);
+}
+
 constexpr unsigned get_code(const std::uint8_t* row, std::size_t k, int bits) {
   const std::size_t bit = k * static_cast<std::size_t>(bits);
   const unsigned offset = bit % 8, end = offset + static_cast<unsigned>(bits);  // at most 7 + 16 bits: 3 bytes

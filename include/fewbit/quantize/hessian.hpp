@@ -1,0 +1,236 @@
+#pragma once
+// What calibration learns about a layer's inputs: which weights matter, and which can make up for each other. Rule:
+// samples come in batches of any size and type, and the sums are the same however they were cut; nothing is answered
+// before the first sample.
+
+#include <cmath>
+#include <optional>
+#include <utility>
+
+#include <fewbit/eigen/rows.hpp>
+#include <fewbit/kernel/product_dispatch.hpp>
+#include <fewbit/storage/bytes.hpp>
+
+namespace fewbit {
+inline namespace FEWBIT_ABI {
+
+// Sums of x y^T over pairs of samples. They are multiplied as floats, some hundred at a time, and added in double.
+class SampleProducts {
+ public:
+  using Samples = Eigen::Ref<const Eigen::MatrixXf>;  // [n, samples]
+
+  // symmetric: x and y are always the same.
+  SampleProducts(Index n, bool symmetric) : sum_(Eigen::MatrixXd::Zero(n, n)), symmetric_(symmetric) {}
+  SampleProducts(Eigen::MatrixXd sum, bool symmetric) : sum_(std::move(sum)), symmetric_(symmetric) {}
+
+  void add(const Samples& x, const Samples& y) {
+    waiting_x_.resize(static_cast<std::size_t>(sum_.rows() * stride));
+    if (!symmetric_) waiting_y_.resize(waiting_x_.size());
+    for (Index first = 0, taken = 0; first < x.cols(); first += taken) {
+      taken = std::min(x.cols() - first, batch - waiting_);
+      collect(x.middleCols(first, taken), waiting_x_);
+      if (!symmetric_) collect(y.middleCols(first, taken), waiting_y_);
+      if ((waiting_ += taken) == batch) flush();
+    }
+  }
+
+  void join(const SampleProducts& other) { sum_ += other.total(); }
+
+  // The sum, times a factor.
+  Eigen::MatrixXd total(double factor = 1) const {
+    SampleProducts all = *this;
+    all.flush();
+    Eigen::MatrixXd& sum = all.sum_;
+    const Index n = sum.rows();
+    for (Index j = 0; j < n; j += panel) {
+      const Index wide = std::min(panel, n - j);
+      if (!symmetric_) sum.middleCols(j, wide) *= factor;
+      else sum.block(j, j, n - j, wide) *= factor;
+      if (!symmetric_) continue;
+      for (Index i = j; i < n; i += panel) {  // squares, so that neither side is walked against its lines for long
+        const Index tall_here = std::min(panel, n - i);
+        if (i > j) sum.block(j, i, wide, tall_here) = sum.block(i, j, tall_here, wide).transpose();
+        else
+          for (Index c = j; c < j + wide; ++c)
+            for (Index r = c + 1; r < j + wide; ++r) sum(c, r) = sum(r, c);
+      }
+    }
+    return std::move(sum);
+  }
+
+ private:
+  // A float holds what this many products add up to within 2^-20 of their size; the line between rows keeps them out of
+  // each other's sets of the cache.
+  static constexpr Index batch = 512, stride = batch + 16, tall = 4, wide = 6, panel = 64;
+
+  void collect(const Samples& x, Buffer<float>& to) const {
+    for (Index i = 0; i < x.rows(); i += panel)  // few enough rows that their lines stay in L1 until they are filled
+      transpose(x.data() + i, x.outerStride(), to.data() + i * stride + waiting_, stride, std::min(panel, x.rows() - i),
+                x.cols());
+  }
+
+  // Makes whole registers of what is waiting, and brings numbers whose products would leave the range of a float back
+  // by a power of two, whose exponent it returns.
+  int prepare(Buffer<float>& rows, Index length) const {
+    float most = 0;
+    for (Index i = 0; i < sum_.rows(); ++i) {
+      float* const row = rows.data() + i * stride;
+      for (Index j = 0; j < waiting_; ++j) most = std::max(most, std::fabs(row[j]));
+      std::fill(row + waiting_, row + length, 0.f);
+    }
+    if (most == 0 || (most >= 0x1p-40f && most <= 0x1p40f)) return 0;
+    const int e = std::ilogb(most);
+    for (Index i = 0; i < sum_.rows(); ++i)
+      for (Index j = 0; j < waiting_; ++j)
+        rows[static_cast<std::size_t>(i * stride + j)] = std::ldexp(rows[static_cast<std::size_t>(i * stride + j)], -e);
+    return e;
+  }
+
+  // sum_ += x y^T of what is waiting, below the diagonal only if that is enough.
+  void flush() {
+    if (waiting_ == 0) return;
+    const Index n = sum_.rows(), length = (waiting_ + 15) / 16 * 16, panels = (n + panel - 1) / panel;
+    const int e_x = prepare(waiting_x_, length), e_y = symmetric_ ? e_x : prepare(waiting_y_, length);
+    const double unit = std::ldexp(1., e_x + e_y);
+    const kernel::Products& products = kernel::products_of(kernel::active());
+    const float *const x = waiting_x_.data(), *const y = symmetric_ ? x : waiting_y_.data();
+    for_each_slice(panels, 1, [&](Index first, Index last) {
+      for (Index p = first; p < last; ++p) {
+        // The first and the last panel in turn: a slice of many short and a slice of few long ones would not be even.
+        const Index i0 = (p % 2 == 0 ? p / 2 : panels - 1 - p / 2) * panel, i1 = std::min(n, i0 + panel);
+        float part[tall * wide];
+        for (Index j = 0, end = symmetric_ ? i1 : n; j < end; j += wide) {
+          const Index columns = std::min(wide, n - j);
+          for (Index i = i0; i < i1; i += tall) {
+            const Index rows = std::min(tall, i1 - i);
+            products.dense(static_cast<std::size_t>(length), static_cast<std::size_t>(rows), x + i * stride,
+                           static_cast<std::size_t>(stride),
+                           {static_cast<std::size_t>(columns), static_cast<std::size_t>(stride), y + j * stride}, part);
+            for (Index c = 0; c < columns; ++c)
+              for (Index r = 0; r < rows; ++r) sum_(i + r, j + c) += unit * static_cast<double>(part[c * tall + r]);
+          }
+        }
+      }
+    });
+    waiting_ = 0;
+  }
+
+  Eigen::MatrixXd sum_;
+  bool symmetric_;
+  Buffer<float> waiting_x_, waiting_y_;  // by rows, `stride` apart
+  Index waiting_ = 0;
+};
+
+// H = 2/N sum of x x^T over N calibration inputs x of a layer W[out, in]: the curvature of |W x - Q x|^2, the same for
+// every row of W (GPTQ, arXiv 2210.17323).
+//
+// Samples are floats, multiplied some hundred at a time and added in double: an element is within 2^-20 sqrt(H_ii H_jj)
+// of the exact one, and does not depend on how samples were cut into batches. Memory: in x in doubles.
+class Hessian {
+ public:
+  // Throws std::invalid_argument for a negative number of inputs.
+  explicit Hessian(Index inputs) : products_(checked(inputs), true), inputs_(inputs) {}
+
+  // One that was computed elsewhere, from so many samples. Throws std::invalid_argument unless h is square and samples
+  // is above 0, std::domain_error unless h is finite.
+  template <class Derived>
+  static Hessian from_matrix(const Eigen::MatrixBase<Derived>& h, Index samples = 1) {
+    if (h.rows() != h.cols() || samples < 1)
+      fail_argument("a Hessian of ", h.rows(), " x ", h.cols(), " from ", samples,
+                    " samples is not possible; it must be square, and from at least one");
+    const Eigen::MatrixXd d = h.template cast<double>();
+    for (Index j = 0; j < d.cols(); ++j)
+      for (Index i = 0; i < d.rows(); ++i)
+        if (!std::isfinite(d(i, j))) fail_domain("the Hessian at row ", i, ", column ", j, " is ", d(i, j));
+    Hessian result(0);
+    result.products_ = SampleProducts((d + d.transpose()) * (static_cast<double>(samples) / 4), true);
+    result.inputs_ = h.rows(), result.samples_ = samples;
+    return result;
+  }
+
+  // A batch of samples x[in, samples]: any Eigen expression of real numbers, taken as floats. Throws
+  // std::invalid_argument unless it has inputs() rows, std::domain_error if a number is not finite; nothing is added
+  // then.
+  template <class Derived>
+  void add(const Eigen::MatrixBase<Derived>& x) {
+    if (deviations_) fail_argument("calibration has had pairs of samples; add the unquantized model's inputs here too");
+    const SampleProducts::Samples floats(x.template cast<float>());
+    check(floats);
+    products_.add(floats, floats);
+    samples_ += x.cols();
+  }
+
+  // The same, with what the inputs are in the model before anything is quantized: for GPTAQ, which makes up for the
+  // errors of the layers before as well (arXiv 2504.02692). All batches must come as pairs, or none.
+  template <class Derived, class Original>
+  void add(const Eigen::MatrixBase<Derived>& x, const Eigen::MatrixBase<Original>& original) {
+    if (!deviations_ && samples_ > 0)
+      fail_argument("calibration has had samples without the unquantized model's inputs; add pairs from the start");
+    if (x.rows() != original.rows() || x.cols() != original.cols())
+      fail_argument("calibration inputs are ", x.rows(), " x ", x.cols(), ", the unquantized model's ", original.rows(),
+                    " x ", original.cols(), "; they must be pairs");
+    const SampleProducts::Samples floats(x.template cast<float>()), exact(original.template cast<float>());
+    check(floats), check(exact);
+    if (!deviations_) deviations_.emplace(inputs_, false);
+    products_.add(floats, floats);
+    deviations_->add(exact - floats, floats);
+    samples_ += x.cols();
+  }
+
+  // Takes in the samples of another shard. Throws std::invalid_argument if it has other inputs.
+  void merge(const Hessian& other) {
+    if (other.inputs_ != inputs_)
+      fail_argument("a Hessian of ", inputs_, " inputs cannot take in one of ", other.inputs_);
+    if (other.samples_ == 0) return;
+    if (samples_ > 0 && deviations_.has_value() != other.deviations_.has_value())
+      fail_argument("one shard of calibration has the unquantized model's inputs, the other has not");
+    products_.join(other.products_);
+    if (other.deviations_ && !deviations_) deviations_.emplace(inputs_, false);
+    if (other.deviations_) deviations_->join(*other.deviations_);
+    samples_ += other.samples_;
+  }
+
+  Index inputs() const { return inputs_; }
+  Index samples() const { return samples_; }
+
+  // H[in, in]. Throws std::invalid_argument if no sample was added.
+  Eigen::MatrixXd matrix() const {
+    require_samples();
+    return products_.total(2 / static_cast<double>(samples_));
+  }
+
+  // 2/N sum of (original - x) x^T. Throws std::invalid_argument unless samples were added as pairs.
+  Eigen::MatrixXd deviation() const {
+    require_samples();
+    if (!deviations_) fail_argument("calibration has not had the unquantized model's inputs; add(x, original)");
+    return deviations_->total(2 / static_cast<double>(samples_));
+  }
+
+  void require_samples() const {
+    if (samples_ == 0) fail_argument("calibration never ran: the Hessian has no samples; add() some first");
+  }
+
+ private:
+  static Index checked(Index inputs) {
+    if (inputs < 0) fail_argument("a Hessian of ", inputs, " inputs is not possible");
+    return inputs;
+  }
+  void check(const SampleProducts::Samples& x) const {
+    if (x.rows() != inputs_)
+      fail_argument("a calibration batch is ", x.rows(), " x ", x.cols(), " where the layer has ", inputs_,
+                    " inputs; a column is a sample");
+    for (Index j = 0; j < x.cols(); ++j)
+      if (!x.col(j).allFinite())
+        for (Index i = 0; i < x.rows(); ++i)
+          if (!std::isfinite(x(i, j)))
+            fail_domain("calibration input ", i, " of sample ", j, " in this batch is ", x(i, j),
+                        "; leave the sample out");
+  }
+
+  SampleProducts products_;
+  std::optional<SampleProducts> deviations_;
+  Index inputs_, samples_ = 0;
+};
+
+}  // namespace FEWBIT_ABI
+}  // namespace fewbit
