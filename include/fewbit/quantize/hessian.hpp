@@ -42,19 +42,12 @@ class SampleProducts {
     all.flush();
     Eigen::MatrixXd& sum = all.sum_;
     const Index n = sum.rows();
-    for (Index j = 0; j < n; j += panel) {
-      const Index wide = std::min(panel, n - j);
-      if (!symmetric_) sum.middleCols(j, wide) *= factor;
-      else sum.block(j, j, n - j, wide) *= factor;
-      if (!symmetric_) continue;
-      for (Index i = j; i < n; i += panel) {  // squares, so that neither side is walked against its lines for long
-        const Index tall_here = std::min(panel, n - i);
-        if (i > j) sum.block(j, i, wide, tall_here) = sum.block(i, j, tall_here, wide).transpose();
-        else
-          for (Index c = j; c < j + wide; ++c)
-            for (Index r = c + 1; r < j + wide; ++r) sum(c, r) = sum(r, c);
-      }
-    }
+    sum *= factor;
+    if (!symmetric_) return std::move(sum);
+    for (Index j = 0; j < n; j += panel)  // squares, so that neither side is walked against its lines for long
+      for (Index i = j; i < n; i += panel)
+        for (Index c = j; c < std::min(n, j + panel); ++c)
+          for (Index r = std::max(i, c); r < std::min(n, i + panel); ++r) sum(c, r) = sum(r, c);
     return std::move(sum);
   }
 
