@@ -92,6 +92,25 @@ TEST_CASE("any number of threads gives the same bytes", "[threads]") {
   }
 }
 
+TEST_CASE("any number of threads rounds alike, by chance too", "[threads][rounding]") {
+  const MatrixXf tall = support::normal_matrix(1001, 130, 143);
+  for (const fewbit::Rounding rounding : {fewbit::Rounding::half_away, fewbit::Rounding::stochastic})
+    for (const Granularity g : granularities()) {
+      const auto run = [&](int n) {
+        const Threads threads(n);
+        const fewbit::QuantizeOptions options{.rounding = rounding, .seed = 7};
+        MatrixXf in_place = tall;
+        fewbit::fake_quantize_in_place(in_place, fewbit::nf4, g, fewbit::MinMax{}, options);
+        return std::tuple(support::quantize(tall, fewbit::nf4, g, options), std::move(in_place));
+      };
+      const auto expected = run(1);
+      for (const int n : counts) {
+        INFO("blocks of " << g.rows << " x " << g.cols << ", " << n << " threads");
+        CHECK((run(n) == expected));
+      }
+    }
+}
+
 TEST_CASE("any number of threads gives the same product, to the last bit", "[threads][product]") {
   for (const auto& [rows, cols, n] : {std::tuple<Index, Index, Index>{1001, 130, 7},
                                       {40, 3000, 200},
