@@ -87,10 +87,11 @@ class TernaryMatrix {
   QuantizedMatrix unpack_rows(Index first, Index n) const {
     require_complete();
     if (first < 0 || n < 0 || first > rows() || n > rows() - first)
-      fail_argument("rows ", first, " to ", first + n, " of a ternary matrix of ", rows(), " x ", cols());
+      fail_argument(n, " rows from row ", first, " of a ternary matrix of ", rows(), " x ", cols(),
+                    "; it has not so many");
     const Index height = block_rows(), top = first / height, down = n == 0 ? 0 : (first + n - 1) / height + 1 - top;
     if (first % height != 0 && down > 1)
-      fail_argument("rows ", first, " to ", first + n, " begin within a block of ", height,
+      fail_argument(n, " rows from row ", first, " begin within a block of ", height,
                     " rows and end in another; begin where a block does");
     QuantizedMatrix q(n, cols(), ternary_levels, {height, block_cols(), ScaleType::f32});
     for (Index i = 0; i < n; ++i) unpack_row(first + i, q.codes(i));
