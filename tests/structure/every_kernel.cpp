@@ -46,6 +46,21 @@ Eigen::MatrixXf weights(Eigen::Index rows, Eigen::Index cols) {
   return w;
 }
 
+// The roundings that no kernel knows, and codes five to a byte.
+bool run_scalar(Hash& hash, const Eigen::MatrixXf& w) {
+  for (const fewbit::Rounding rounding : {fewbit::Rounding::half_away, fewbit::Rounding::stochastic}) {
+    const fewbit::QuantizeOptions options{.rounding = rounding, .seed = 7};
+    hash.add(fewbit::quantize(w, fewbit::Asymmetric(3), fewbit::per_group(16), fewbit::MinMax{}, options));
+    hash.add(fewbit::fake_quantize(w, fewbit::nf4, fewbit::per_group(16), fewbit::MinMax{}, options));
+  }
+  const fewbit::QuantizedMatrix q = fewbit::quantize(w, fewbit::Symmetric(2), fewbit::per_group(64), fewbit::AbsMean{});
+  const fewbit::TernaryMatrix packed = fewbit::pack_ternary(q);
+  for (fewbit::Index i = 0; i < packed.rows(); ++i) hash.add(packed.codes(i), packed.row_bytes());
+  hash.add(fewbit::dequantize(packed));
+  const Eigen::MatrixXf x = weights(w.cols(), 3);
+  return packed.unpack() == q && packed * x == q * x;
+}
+
 bool close(const Eigen::MatrixXf& a, const Eigen::MatrixXf& b) {
   return a.rows() == b.rows() && a.cols() == b.cols() && (a - b).norm() <= 1e-4f * b.norm();
 }
@@ -78,6 +93,7 @@ int main() {
     products_agree = run(hash, w, fewbit::fp4, g) && products_agree;
     products_agree = run(hash, tall, fewbit::Asymmetric(4), g) && products_agree;
   }
+  products_agree = run_scalar(hash, tall) && products_agree;
   std::cout << fewbit::kernel::active().name << ' ' << std::hex << hash.value() << "\n";
   if (!products_agree) std::cerr << "q * x is not dequantize(q) * x\n";
   return products_agree ? 0 : 1;

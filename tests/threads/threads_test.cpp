@@ -13,6 +13,7 @@
 
 #include <fewbit/ops/dequantize.hpp>
 #include <fewbit/ops/product.hpp>
+#include <fewbit/ops/ternary.hpp>
 
 #include <support/any.hpp>
 #include <support/expected.hpp>
@@ -92,6 +93,25 @@ TEST_CASE("any number of threads gives the same bytes", "[threads]") {
   }
 }
 
+TEST_CASE("any number of threads rounds alike, by chance too", "[threads][rounding]") {
+  const MatrixXf tall = support::normal_matrix(1001, 130, 143);
+  for (const fewbit::Rounding rounding : {fewbit::Rounding::half_away, fewbit::Rounding::stochastic})
+    for (const Granularity g : granularities()) {
+      const auto run = [&](int n) {
+        const Threads threads(n);
+        const fewbit::QuantizeOptions options{.rounding = rounding, .seed = 7};
+        MatrixXf in_place = tall;
+        fewbit::fake_quantize_in_place(in_place, fewbit::nf4, g, fewbit::MinMax{}, options);
+        return std::tuple(support::quantize(tall, fewbit::nf4, g, options), std::move(in_place));
+      };
+      const auto expected = run(1);
+      for (const int n : counts) {
+        INFO("blocks of " << g.rows << " x " << g.cols << ", " << n << " threads");
+        CHECK((run(n) == expected));
+      }
+    }
+}
+
 TEST_CASE("any number of threads gives the same product, to the last bit", "[threads][product]") {
   for (const auto& [rows, cols, n] : {std::tuple<Index, Index, Index>{1001, 130, 7},
                                       {40, 3000, 200},
@@ -118,6 +138,23 @@ TEST_CASE("any number of threads gives the same product, to the last bit", "[thr
         INFO("product " << i << " of floats, int8, one column, transposed");
         CHECK((got[i] == expected[i]));
       }
+    }
+  }
+}
+
+TEST_CASE("any number of threads unpacks and multiplies five weights to a byte alike", "[threads][ternary]") {
+  const MatrixXf w = support::normal_matrix(1001, 130, 144), x = support::normal_matrix(130, 7, 145);
+  for (const Granularity g : granularities()) {
+    const QuantizedMatrix q = fewbit::quantize(w, fewbit::Symmetric(2), g);
+    const fewbit::TernaryMatrix t = fewbit::pack_ternary(q);
+    const MatrixXf product = q * x, rounded = fewbit::product(q, x, fewbit::Activations::int8),
+                   back = fewbit::dequantize(q);
+    for (const int n : counts) {
+      const Threads threads(n);
+      INFO("blocks of " << g.rows << " x " << g.cols << ", " << n << " threads");
+      CHECK((t * x == product));
+      CHECK((fewbit::product(t, x, fewbit::Activations::int8) == rounded));
+      CHECK((fewbit::dequantize(t) == back));
     }
   }
 }

@@ -13,6 +13,7 @@
 #include <fewbit/estimate/estimate.hpp>
 #include <fewbit/kernel/dispatch.hpp>
 #include <fewbit/kernel/scalar.hpp>
+#include <fewbit/quantize/rounding.hpp>
 
 namespace fewbit {
 
@@ -23,6 +24,8 @@ enum class NonFinite { strict, saturating };
 
 struct QuantizeOptions {
   NonFinite nonfinite = NonFinite::strict;
+  Rounding rounding = Rounding::half_even;
+  std::uint64_t seed = 0;  // of stochastic rounding
 };
 
 inline namespace FEWBIT_ABI {
