@@ -16,6 +16,7 @@
 #include <fewbit/core/levels.hpp>
 #include <fewbit/core/packing.hpp>
 #include <fewbit/kernel/dispatch.hpp>
+#include <fewbit/kernel/scalar.hpp>
 
 namespace fewbit {
 
