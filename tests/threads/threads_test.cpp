@@ -1,5 +1,6 @@
 // Rows are split over threads where the program is compiled with OpenMP, and nothing that can be observed changes.
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <limits>
@@ -11,9 +12,13 @@
 #include <omp.h>
 #endif
 
+#include <fewbit/grid/nf4.hpp>
 #include <fewbit/ops/dequantize.hpp>
 #include <fewbit/ops/product.hpp>
 #include <fewbit/ops/ternary.hpp>
+#include <fewbit/quantize/awq.hpp>
+#include <fewbit/quantize/gptq.hpp>
+#include <fewbit/quantize/refine.hpp>
 
 #include <support/any.hpp>
 #include <support/expected.hpp>
@@ -156,6 +161,41 @@ TEST_CASE("any number of threads unpacks and multiplies five weights to a byte a
       CHECK((fewbit::product(t, x, fewbit::Activations::int8) == rounded));
       CHECK((fewbit::dequantize(t) == back));
     }
+  }
+}
+
+TEST_CASE("any number of threads calibrates alike", "[threads][gptq]") {
+  const MatrixXf w = support::normal_matrix(301, 130, 151);
+  const MatrixXf x = support::normal_matrix(130, 130, 152) * support::normal_matrix(130, 700, 153);
+  const auto run = [&](int n) {
+    const Threads threads(n);
+    fewbit::Hessian h(130);
+    h.add(x);
+    fewbit::GptqReport report;
+    fewbit::GptqOptions options, fresh;
+    options.report = &report, fresh.scales = fewbit::GroupScales::fresh;
+    std::vector<QuantizedMatrix> all;
+    all.push_back(fewbit::gptq(w, h, fewbit::Symmetric(4), fewbit::per_group(32), options));
+    all.push_back(fewbit::gptq(w, h, fewbit::nf4, fewbit::per_block(7, 40), fresh));
+    all.push_back(fewbit::refine(all[0], w, h));
+    all.push_back(fewbit::awq(w, x, fewbit::Asymmetric(3), fewbit::per_group(32)));
+    all.push_back(fewbit::smooth_quant(w, x));
+    return std::tuple(std::move(all), h.matrix(), report.row_loss_before, report.row_loss_after);
+  };
+  const auto expected = run(1);
+  for (const int n : counts) {
+    INFO(n << " threads");
+    CHECK((run(n) == expected));
+  }
+  for (const int n : counts) {
+    const Threads threads(n);
+    fewbit::Hessian h(130);
+    h.add(x);
+    fewbit::GptqOptions options;
+    std::vector<double> parts;  // one thread at a time calls
+    options.progress = [&](double done) { return parts.push_back(done), done < 0.9; };
+    CHECK_THROWS_AS(fewbit::gptq(w, h, fewbit::Symmetric(4), fewbit::per_group(32), options), fewbit::Cancelled);
+    CHECK(std::is_sorted(parts.begin(), parts.end()));
   }
 }
 
