@@ -25,9 +25,11 @@
 #include <fewbit/quantize/awq.hpp>
 #include <fewbit/quantize/double_quantize.hpp>
 #include <fewbit/quantize/fake_quantize.hpp>
+#include <fewbit/quantize/fake_quantizer.hpp>
 #include <fewbit/quantize/gptq.hpp>
 #include <fewbit/quantize/hessian.hpp>
 #include <fewbit/quantize/input_statistics.hpp>
+#include <fewbit/quantize/lsq.hpp>
 #include <fewbit/quantize/quantize.hpp>
 #include <fewbit/quantize/refine.hpp>
 #include <fewbit/quantize/smooth_quant.hpp>

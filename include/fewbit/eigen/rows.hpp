@@ -196,34 +196,40 @@ class MutableRows {
   Strided<Scalar> w_;
 };
 
-// A row as it is read, and where its result goes.
-struct RowPair {
-  const float* in;
+// A row as it is read, a row of a second matrix if there is one, and where the result goes.
+struct JoinedRow {
+  const float *in, *second;
   float* out;
   operator const float*() const { return in; }
 };
 
-// The rows of an expression beside those of a matrix that is made from them, so that neither is walked twice.
-template <class Derived, class Result>
-class RowPairs {
+// The rows of one expression or two, of one shape, beside those of a matrix that is made from them, so that none is
+// walked twice.
+template <class Derived, class Result, class Second = Derived>
+class JoinedRows {
  public:
-  RowPairs(const Rows<Derived>& in, const MutableRows<Result>& out)
-      : input_(in), in_(in.memory()), out_(out.memory()) {}
+  JoinedRows(const Rows<Derived>& in, const MutableRows<Result>& out, const Rows<Second>* second = nullptr)
+      : input_(in), in_(in.memory()), out_(out.memory()), second_(second == nullptr ? nullptr : &second->memory()) {}
 
   const auto& memory() const { return in_; }
   const Rows<Derived>& input() const { return input_; }
 
-  // Calls f(i, pair) for rows first .. last - 1 in order; f leaves cols() floats in pair.out.
+  // Calls f(i, joined) for rows first .. last - 1 in order; f leaves cols() floats in joined.out.
   template <class F>
   void each(Index first, Index last, F&& f) const {
     const Index height = std::min(std::max(in_.panel(), out_.panel()), last - first);
-    Panel from(in_.is_float_rows() ? 0 : height, in_.cols), to(out_.is_float_rows() ? 0 : height, out_.cols);
+    const auto copy_of = [&](bool is_needed) { return Panel(is_needed ? height : 0, in_.cols); };
+    Panel in = copy_of(!in_.is_float_rows()), out = copy_of(!out_.is_float_rows()),
+          second = copy_of(second_ != nullptr && !second_->is_float_rows());
     for (Index i = first; i < last; i += height) {
       const Index n = std::min(height, last - i);
-      if (!in_.is_float_rows()) from.read(in_, i, n);
+      if (!in_.is_float_rows()) in.read(in_, i, n);
+      if (second_ != nullptr && !second_->is_float_rows()) second.read(*second_, i, n);
       for (Index k = 0; k < n; ++k)
-        f(i + k, RowPair{row<const float>(in_, i + k, from, k), row<float>(out_, i + k, to, k)});
-      if (!out_.is_float_rows()) to.write(out_, i, n);
+        f(i + k, JoinedRow{row<const float>(in_, i + k, in, k),
+                           second_ == nullptr ? nullptr : row<const float>(*second_, i + k, second, k),
+                           row<float>(out_, i + k, out, k)});
+      if (!out_.is_float_rows()) out.write(out_, i, n);
     }
   }
 
@@ -238,6 +244,7 @@ class RowPairs {
   const Rows<Derived>& input_;
   const Strided<const typename Derived::Scalar>& in_;
   const Strided<typename Result::Scalar>& out_;
+  const Strided<const typename Second::Scalar>* second_;
 };
 
 }  // namespace FEWBIT_ABI

@@ -32,23 +32,20 @@ void fake_quantize_in_place(Eigen::DenseBase<Derived>&& w, const G& grid, Granul
   fake_quantize_in_place(w, grid, granularity, estimate, options);
 }
 
-// A matrix of w's shape, in its own type and storage order, whose rows make(i, row, clean, coding, out) writes: `row`
-// as it is in w, `clean` without a NaN, `coding` by the Affines that are fitted on the way.
-template <class Derived, Grid G, Estimator<G> E, class Make>
-typename Derived::PlainObject made_from_rows(const Eigen::DenseBase<Derived>& w, const G& grid, Granularity granularity,
-                                             const E& estimate, const QuantizeOptions& options, Make&& make) {
-  using Result = typename Derived::PlainObject;
+// A matrix of w's shape whose rows make(i, joined, clean, coding) writes: `joined` holds the row as it is in w, its
+// place in the result and the row of a second expression if there is one, `clean` is w's without a NaN, and `coding`
+// has the Affines that are fitted on the way.
+template <class Result, class Derived, Grid G, Estimator<G> E, class Make, class Second = Derived>
+Result made_from_rows(const Rows<Derived>& in, const G& grid, Granularity granularity, const E& estimate,
+                      const QuantizeOptions& options, Make&& make, const Rows<Second>* second = nullptr) {
   Result result;
-  result.resize(w.rows(), w.cols());
-  const Tiling tiling(w.rows(), w.cols(), granularity);
+  result.resize(in.memory().rows, in.memory().cols);
+  const Tiling tiling(result.rows(), result.cols(), granularity);
   const Levels levels = grid.levels();
-  const Rows<Derived> in(w);
   const MutableRows<Result> out(result);  // nobody sees it if this throws
   std::vector<Affine> affines(tiling.blocks());
-  fit_rows(RowPairs<Derived, Result>(in, out), tiling, levels, grid, granularity.scale, estimate, options, affines,
-           [&](Index i, const RowPair& row, const float* clean, const kernel::Row& coding) {
-             make(i, row.in, clean, coding, row.out);
-           });
+  fit_rows(JoinedRows<Derived, Result, Second>(in, out, second), tiling, levels, grid, granularity.scale, estimate,
+           options, affines, make);
   return result;
 }
 
@@ -58,10 +55,11 @@ typename Derived::PlainObject fake_quantize(const Eigen::DenseBase<Derived>& w, 
                                             Granularity granularity = per_tensor(), const E& estimate = {},
                                             const QuantizeOptions& options = {}) {
   const RowCoder coder(options.rounding, options.seed, kernel::active());
-  return made_from_rows(w, grid, granularity, estimate, options,
-                        [&](Index i, const float*, const float* clean, const kernel::Row& coding, float* out) {
-                          coder.fake_quantize(i, clean, coding, out);
-                        });
+  return made_from_rows<typename Derived::PlainObject>(
+      Rows<Derived>(w), grid, granularity, estimate, options,
+      [&](Index i, const JoinedRow& row, const float* clean, const kernel::Row& coding) {
+        coder.fake_quantize(i, clean, coding, row.out);
+      });
 }
 
 }  // namespace FEWBIT_ABI

@@ -35,7 +35,7 @@ inline constexpr Range empty_range{std::numeric_limits<float>::infinity(), -std:
 
 inline Range join(Range a, Range b) { return {b.lo < a.lo ? b.lo : a.lo, b.hi > a.hi ? b.hi : a.hi}; }
 
-// The rows of Rows, MutableRows or RowPairs, checked, with the range of each block's part of them.
+// The rows of Rows, MutableRows or JoinedRows, checked, with the range of each block's part of them.
 template <class Source>
 class CheckedRows {
  public:
