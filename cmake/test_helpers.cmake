@@ -5,6 +5,11 @@ add_library(fewbit_catch_main OBJECT "${CMAKE_CURRENT_LIST_DIR}/../tests/support
 target_link_libraries(fewbit_catch_main PUBLIC Catch2::Catch2)
 target_compile_features(fewbit_catch_main PUBLIC cxx_std_20)
 
+# And one copy of the kernels, which would take most of the time of every file.
+add_library(fewbit_test_kernels OBJECT "${CMAKE_CURRENT_LIST_DIR}/../tests/support/kernels.cpp")
+target_link_libraries(fewbit_test_kernels PRIVATE fewbit::fewbit fewbit_warnings)
+target_compile_options(fewbit_test_kernels PRIVATE $<$<NOT:$<CONFIG:Debug>>:-O1> -UNDEBUG)
+
 # fewbit_test_program(NAME [THREADS] GLOBS pattern...)
 #
 # Builds one program from every file that matches, and registers it once per instruction set ("best" is what the
@@ -19,7 +24,8 @@ function(fewbit_test_program name)
     return()
   endif()
 
-  add_executable(${name} ${sources} $<TARGET_OBJECTS:fewbit_catch_main>)
+  add_executable(${name} ${sources} $<TARGET_OBJECTS:fewbit_catch_main> $<TARGET_OBJECTS:fewbit_test_kernels>)
+  target_compile_definitions(${name} PRIVATE FEWBIT_KERNELS_ELSEWHERE)
   target_link_libraries(${name} PRIVATE fewbit::fewbit fewbit_warnings Catch2::Catch2)
   target_include_directories(${name} PRIVATE "${CMAKE_CURRENT_SOURCE_DIR}")
   # -O1 compiles in half the time of -O2, and asserts stay on whatever the build type says.

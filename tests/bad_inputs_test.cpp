@@ -294,6 +294,23 @@ TEST_CASE("class 4: finite weights decode to finite weights, up to the largest f
   tally.require(30 * 40 * 9);
 }
 
+TEST_CASE("classes 4 and 7: a block of one value near the largest float decodes to a finite one",
+          "[bad-input][class-4]") {
+  Tally tally;
+  for (const GridCase& c : support::all_grids())
+    for (int step = 0; step < 48; ++step) {
+      const float value = huge * (1 - 0.01f * static_cast<float>(step / 2)) * (step % 2 == 0 ? 1.f : -1.f);
+      for (const ScaleType t : {ScaleType::f32, ScaleType::bf16}) try {
+          const QuantizedMatrix q = support::quantize(MatrixXf::Constant(1, 3, value), c.grid, fewbit::per_tensor(t));
+          tally.check(std::isfinite(q(0, 1)), c.name, ", ", fewbit::name(t), ": ", value, " decodes to ", q(0, 1),
+                      " by ", q.affine(0, 0).scale, ", ", q.affine(0, 0).zero);
+        } catch (const std::domain_error& e) {
+          tally.check(t == ScaleType::bf16 && says(std::string(e.what()), {"bf16"}), c.name, ": ", e.what());
+        }
+    }
+  tally.require(90 * 48 * 2);
+}
+
 TEST_CASE("class 5: a block of zeros has scale 1 and decodes to exact zeros, whatever else is in the matrix",
           "[bad-input][class-5]") {
   Tally tally;

@@ -2,6 +2,7 @@
 //
 // Codes of 8 and 16 bits are a cast. Narrower ones are bytes first and packed by shifts, as Eigen knows no such type.
 
+#include <Eigen/Cholesky>
 #include <Eigen/Core>
 
 #include <kernel/eigen.hpp>
@@ -148,10 +149,23 @@ void fake_quantize(const float* x, const EigenRow& r, float* out) {
   });
 }
 
+template <class T>
+void multiply(std::size_t n, const T* a, const T* b, T* c) {
+  using Square = Eigen::Matrix<T, Dynamic, Dynamic>;
+  const auto size = static_cast<Index>(n);
+  Map<Square>(c, size, size).noalias() = Map<const Square>(a, size, size) * Map<const Square>(b, size, size);
+}
+
+void factor(std::size_t n, double* a) {
+  Map<Eigen::MatrixXd> in_place(a, static_cast<Index>(n), static_cast<Index>(n));
+  const Eigen::LLT<Eigen::Ref<Eigen::MatrixXd>> llt(in_place);
+}
+
 }  // namespace
 
 __attribute__((visibility("default"))) const EigenKernels& FEWBIT_BENCH_EIGEN() {
-  static constexpr EigenKernels all{ranges, quantize, dequantize, fake_quantize};
+  static constexpr EigenKernels all{ranges,          quantize,         dequantize, fake_quantize,
+                                    multiply<float>, multiply<double>, factor};
   return all;
 }
 

@@ -23,6 +23,10 @@ struct EigenKernels {
   void (*quantize)(const float* x, const EigenRow&, std::uint8_t* packed);
   void (*dequantize)(const std::uint8_t* packed, const EigenRow&, float* out);
   void (*fake_quantize)(const float* x, const EigenRow&, float* out);
+  // c = a b, and the Cholesky factor of a in its place, for matrices of n x n by columns.
+  void (*multiply_floats)(std::size_t n, const float* a, const float* b, float* c);
+  void (*multiply_doubles)(std::size_t n, const double* a, const double* b, double* c);
+  void (*factor)(std::size_t n, double* a);
 };
 
 const EigenKernels& eigen_o2();

@@ -40,3 +40,16 @@
 #else
 #error "fewbit: g++ 12 or newer, or clang 14 or newer, is needed"
 #endif
+
+// A program of many source files may compile the kernels once: with FEWBIT_KERNELS_ELSEWHERE defined for all of them,
+// and FEWBIT_KERNELS_HERE before the includes of one, which needs <fewbit/kernel/product_dispatch.hpp>. With neither,
+// each file brings its own and the linker keeps one. All files of a program must do the same.
+#if defined(FEWBIT_KERNELS_HERE)
+#define FEWBIT_COMPILES_KERNELS 1
+#define FEWBIT_KERNELS_INLINE
+#elif defined(FEWBIT_KERNELS_ELSEWHERE)
+#define FEWBIT_COMPILES_KERNELS 0
+#else
+#define FEWBIT_COMPILES_KERNELS 1
+#define FEWBIT_KERNELS_INLINE inline
+#endif

@@ -21,6 +21,7 @@
 #include <fewbit/ops/lora.hpp>
 #include <fewbit/ops/metrics.hpp>
 #include <fewbit/ops/product.hpp>
+#include <fewbit/ops/ternary.hpp>
 #include <fewbit/quantize/awq.hpp>
 #include <fewbit/quantize/double_quantize.hpp>
 #include <fewbit/quantize/fake_quantize.hpp>

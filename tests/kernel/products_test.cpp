@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include <fewbit/core/packing.hpp>
 #include <fewbit/kernel/product_dispatch.hpp>
 
 #include <support/guarded.hpp>

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <vector>
 
+#include <fewbit/estimate/hqq.hpp>
+#include <fewbit/estimate/mse.hpp>
 #include <fewbit/grid/lloyd_max.hpp>
 #include <fewbit/ops/dequantize.hpp>
 #include <fewbit/ops/metrics.hpp>
@@ -85,6 +87,43 @@ TEST_CASE("two bits in groups of 128", "[quality]") {
   reaches(Symmetric(2), per_group(128, ScaleType::f16), 2.125, .587, 3);
   reaches(Symmetric(2).full_range(), per_group(128, ScaleType::f16), 2.125, .301, 3);
   reaches(Asymmetric(2), per_group(128, ScaleType::f16), 2.125 + 2 / 128., .252, 3);
+}
+
+// The figures of these searches are of a trial with steps of its own, so half a percent is left to the choice of those.
+TEST_CASE("a search for the least squared error on a signed scale", "[quality][mse]") {
+  struct Row {
+    int bits;
+    fewbit::Index group;
+    double mse;
+  };
+  for (const Row row : {Row{4, 32, .006564}, {4, 64, .008063}, {4, 128, .009303}, {3, 128, .0344}, {2, 128, .132}}) {
+    const fewbit::QuantizedMatrix q = fewbit::quantize(samples(), Symmetric(row.bits).signed_scale(),
+                                                       per_group(row.group, ScaleType::f16), fewbit::MseSearch{});
+    const fewbit::ErrorReport r = fewbit::compare(samples(), fewbit::dequantize<support::RowMajor>(q));
+    INFO(row.bits << " bits in groups of " << row.group << ": " << r);
+    CHECK(std::fabs(r.mse / row.mse - 1) <= 0.005);
+    CHECK(q.bits_per_weight() == row.bits + 16 / static_cast<double>(row.group));
+  }
+}
+
+TEST_CASE("a search lowers the error of every grid, and moving zero-points the mean magnitude", "[quality][mse][hqq]") {
+  const support::RowMajor some = samples().topRows(64);
+  const auto report = [&](const auto& grid, const auto& estimator) {
+    const fewbit::QuantizedMatrix q = fewbit::quantize(some, grid, per_group(64, ScaleType::f16), estimator);
+    return fewbit::compare(some, fewbit::dequantize<support::RowMajor>(q));
+  };
+  for (const int bits : {2, 3, 4})
+    for (const support::GridCase& c : support::integer_grids(bits))
+      std::visit(
+          [&](const auto& grid) {
+            INFO(c.name);
+            CHECK(report(grid, fewbit::MseSearch{}).mse < 0.99 * report(grid, fewbit::MinMax{}).mse);
+          },
+          c.grid);
+  CHECK(report(fewbit::nf4, fewbit::MseSearch{}).mse < 0.85 * report(fewbit::nf4, fewbit::MinMax{}).mse);
+  for (const int bits : {2, 3, 4})
+    CHECK(report(Asymmetric(bits), fewbit::Hqq{}).mean_absolute_error <
+          0.96 * report(Asymmetric(bits), fewbit::MinMax{}).mean_absolute_error);
 }
 
 TEST_CASE("Lloyd-Max levels, sigma known", "[quality][lloyd-max]") {

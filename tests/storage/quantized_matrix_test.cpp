@@ -170,6 +170,32 @@ TEST_CASE("affines that cannot be stored are refused", "[storage]") {
   CHECK_THROWS_AS(q.set_params(std::vector<Affine>(5, good)), std::invalid_argument);
 }
 
+TEST_CASE("params move from one matrix to another with the same blocks, coded scales included", "[storage]") {
+  const Granularity g = fewbit::per_group(4, ScaleType::f16);
+  QuantizedMatrix from = filled(3, 10, 4, g, 5, {0.5f, 3});
+  QuantizedMatrix to = filled(3, 10, 4, g, 5, {2, 0});
+  to.set_params(from.params());
+  CHECK(to == from);
+  from.set_coded_scales({std::vector<std::uint8_t>(9, 200), {0.25f}, 1});
+  CHECK_FALSE(to == from);
+  to.set_params(from.params());
+  CHECK(to == from);
+  CHECK(to.affine(2, 2) == from.affine(2, 2));
+  CHECK(to.bytes() == from.bytes());
+
+  const QuantizedMatrix before = to;
+  for (const QuantizedMatrix& other :
+       {filled(3, 13, 4, g, 5, {1, 0}), filled(3, 10, 5, g, 5, {1, 0}),
+        filled(3, 10, 4, fewbit::per_group(4), 5, {1, 0}), filled(2, 10, 4, g, 5, {1, 0})}) {
+    CHECK_THROWS_AS(to.set_params(other.params()), std::invalid_argument);
+    CHECK(to == before);
+  }
+  CHECK_THROWS_AS(to.set_params(fewbit::Params()), std::invalid_argument);
+  QuantizedMatrix empty(0, 10, integers(4), g);
+  empty.set_params(fewbit::Params());  // no blocks, so nothing that could differ
+  CHECK(empty.params().size() == 0);
+}
+
 TEST_CASE("an empty matrix is one, whichever extent is zero", "[storage][bad-input][class-17]") {
   for (const auto& [rows, cols] : {std::pair<Index, Index>{0, 7}, {7, 0}, {0, 0}}) {
     for (const Granularity g : {fewbit::per_tensor(), fewbit::per_channel(), fewbit::per_column(), fewbit::per_group(4),

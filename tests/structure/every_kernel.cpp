@@ -6,6 +6,7 @@
 #include <cstring>
 #include <iostream>
 #include <span>
+#include <vector>
 
 namespace {
 
@@ -46,6 +47,21 @@ Eigen::MatrixXf weights(Eigen::Index rows, Eigen::Index cols) {
   return w;
 }
 
+// The roundings that no kernel knows, and codes five to a byte.
+bool run_scalar(Hash& hash, const Eigen::MatrixXf& w) {
+  for (const fewbit::Rounding rounding : {fewbit::Rounding::half_away, fewbit::Rounding::stochastic}) {
+    const fewbit::QuantizeOptions options{.rounding = rounding, .seed = 7};
+    hash.add(fewbit::quantize(w, fewbit::Asymmetric(3), fewbit::per_group(16), fewbit::MinMax{}, options));
+    hash.add(fewbit::fake_quantize(w, fewbit::nf4, fewbit::per_group(16), fewbit::MinMax{}, options));
+  }
+  const fewbit::QuantizedMatrix q = fewbit::quantize(w, fewbit::Symmetric(2), fewbit::per_group(64), fewbit::AbsMean{});
+  const fewbit::TernaryMatrix packed = fewbit::pack_ternary(q);
+  for (fewbit::Index i = 0; i < packed.rows(); ++i) hash.add(packed.codes(i), packed.row_bytes());
+  hash.add(fewbit::dequantize(packed));
+  const Eigen::MatrixXf x = weights(w.cols(), 3);
+  return packed.unpack() == q && packed * x == q * x;
+}
+
 bool close(const Eigen::MatrixXf& a, const Eigen::MatrixXf& b) {
   return a.rows() == b.rows() && a.cols() == b.cols() && (a - b).norm() <= 1e-4f * b.norm();
 }
@@ -60,6 +76,15 @@ bool run(Hash& hash, const Eigen::MatrixXf& w, const Grid& grid, fewbit::Granula
   const Eigen::MatrixXf x = weights(w.cols(), 3);
   const Eigen::VectorXf y = x.col(0);
   return close(q * y, back * y) && close(q * x, back * x);
+}
+
+// Choices that hang on sums of many weights.
+template <class Estimator>
+void choose(Hash& hash, const Eigen::MatrixXf& w, const Estimator& e) {
+  const fewbit::Granularity g = fewbit::per_group(64, fewbit::ScaleType::f16);
+  hash.add(fewbit::quantize(w, fewbit::Symmetric(4).signed_scale(), g, e));
+  hash.add(fewbit::quantize(w, fewbit::Asymmetric(3), g, e));
+  hash.add(fewbit::quantize(w, fewbit::nf4, fewbit::per_channel(), e));
 }
 
 }  // namespace
@@ -78,6 +103,19 @@ int main() {
     products_agree = run(hash, w, fewbit::fp4, g) && products_agree;
     products_agree = run(hash, tall, fewbit::Asymmetric(4), g) && products_agree;
   }
+  products_agree = run_scalar(hash, tall) && products_agree;
+  std::vector<float> importance(203);
+  for (std::size_t j = 0; j < importance.size(); ++j) importance[j] = static_cast<float>(j * 37 % 101) / 7;
+  for (const double exponent : {2., 2.4}) {
+    choose(hash, tall, fewbit::MseSearch{.exponent = exponent});
+    choose(hash, tall, fewbit::MseSearch{.exponent = exponent, .importance = importance});
+  }
+  choose(hash, tall, fewbit::Percentile(97)), choose(hash, tall, fewbit::Percentile(97).both_tails());
+  choose(hash, tall, fewbit::KlDivergence{128});
+  choose(hash, tall, fewbit::Hqq{}), choose(hash, tall, fewbit::Hqq{.in_scales = true});
+  fewbit::MovingAverage ranges;
+  for (const fewbit::Index column : {0, 7, 100}) ranges.observe(std::span(tall.col(column).data(), 300));
+  choose(hash, tall, ranges), choose(hash, tall, fewbit::AbsMean{});
   std::cout << fewbit::kernel::active().name << ' ' << std::hex << hash.value() << "\n";
   if (!products_agree) std::cerr << "q * x is not dequantize(q) * x\n";
   return products_agree ? 0 : 1;

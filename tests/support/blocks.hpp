@@ -9,6 +9,7 @@
 
 #include <fewbit/estimate/estimate.hpp>
 #include <fewbit/kernel/dispatch.hpp>
+#include <fewbit/kernel/scalar.hpp>
 
 #include <support/grids.hpp>
 #include <support/numbers.hpp>

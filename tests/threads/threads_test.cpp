@@ -1,5 +1,6 @@
 // Rows are split over threads where the program is compiled with OpenMP, and nothing that can be observed changes.
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <limits>
@@ -11,8 +12,13 @@
 #include <omp.h>
 #endif
 
+#include <fewbit/grid/nf4.hpp>
 #include <fewbit/ops/dequantize.hpp>
 #include <fewbit/ops/product.hpp>
+#include <fewbit/ops/ternary.hpp>
+#include <fewbit/quantize/awq.hpp>
+#include <fewbit/quantize/gptq.hpp>
+#include <fewbit/quantize/refine.hpp>
 
 #include <support/any.hpp>
 #include <support/expected.hpp>
@@ -92,6 +98,25 @@ TEST_CASE("any number of threads gives the same bytes", "[threads]") {
   }
 }
 
+TEST_CASE("any number of threads rounds alike, by chance too", "[threads][rounding]") {
+  const MatrixXf tall = support::normal_matrix(1001, 130, 143);
+  for (const fewbit::Rounding rounding : {fewbit::Rounding::half_away, fewbit::Rounding::stochastic})
+    for (const Granularity g : granularities()) {
+      const auto run = [&](int n) {
+        const Threads threads(n);
+        const fewbit::QuantizeOptions options{.rounding = rounding, .seed = 7};
+        MatrixXf in_place = tall;
+        fewbit::fake_quantize_in_place(in_place, fewbit::nf4, g, fewbit::MinMax{}, options);
+        return std::tuple(support::quantize(tall, fewbit::nf4, g, options), std::move(in_place));
+      };
+      const auto expected = run(1);
+      for (const int n : counts) {
+        INFO("blocks of " << g.rows << " x " << g.cols << ", " << n << " threads");
+        CHECK((run(n) == expected));
+      }
+    }
+}
+
 TEST_CASE("any number of threads gives the same product, to the last bit", "[threads][product]") {
   for (const auto& [rows, cols, n] : {std::tuple<Index, Index, Index>{1001, 130, 7},
                                       {40, 3000, 200},
@@ -119,6 +144,58 @@ TEST_CASE("any number of threads gives the same product, to the last bit", "[thr
         CHECK((got[i] == expected[i]));
       }
     }
+  }
+}
+
+TEST_CASE("any number of threads unpacks and multiplies five weights to a byte alike", "[threads][ternary]") {
+  const MatrixXf w = support::normal_matrix(1001, 130, 144), x = support::normal_matrix(130, 7, 145);
+  for (const Granularity g : granularities()) {
+    const QuantizedMatrix q = fewbit::quantize(w, fewbit::Symmetric(2), g);
+    const fewbit::TernaryMatrix t = fewbit::pack_ternary(q);
+    const MatrixXf product = q * x, rounded = fewbit::product(q, x, fewbit::Activations::int8),
+                   back = fewbit::dequantize(q);
+    for (const int n : counts) {
+      const Threads threads(n);
+      INFO("blocks of " << g.rows << " x " << g.cols << ", " << n << " threads");
+      CHECK((t * x == product));
+      CHECK((fewbit::product(t, x, fewbit::Activations::int8) == rounded));
+      CHECK((fewbit::dequantize(t) == back));
+    }
+  }
+}
+
+TEST_CASE("any number of threads calibrates alike", "[threads][gptq]") {
+  const MatrixXf w = support::normal_matrix(301, 130, 151);
+  const MatrixXf x = support::normal_matrix(130, 130, 152) * support::normal_matrix(130, 700, 153);
+  const auto run = [&](int n) {
+    const Threads threads(n);
+    fewbit::Hessian h(130);
+    h.add(x);
+    fewbit::GptqReport report;
+    fewbit::GptqOptions options, fresh;
+    options.report = &report, fresh.scales = fewbit::GroupScales::fresh;
+    std::vector<QuantizedMatrix> all;
+    all.push_back(fewbit::gptq(w, h, fewbit::Symmetric(4), fewbit::per_group(32), options));
+    all.push_back(fewbit::gptq(w, h, fewbit::nf4, fewbit::per_block(7, 40), fresh));
+    all.push_back(fewbit::refine(all[0], w, h));
+    all.push_back(fewbit::awq(w, x, fewbit::Asymmetric(3), fewbit::per_group(32)));
+    all.push_back(fewbit::smooth_quant(w, x));
+    return std::tuple(std::move(all), h.matrix(), report.row_loss_before, report.row_loss_after);
+  };
+  const auto expected = run(1);
+  for (const int n : counts) {
+    INFO(n << " threads");
+    CHECK((run(n) == expected));
+  }
+  for (const int n : counts) {
+    const Threads threads(n);
+    fewbit::Hessian h(130);
+    h.add(x);
+    fewbit::GptqOptions options;
+    std::vector<double> parts;  // one thread at a time calls
+    options.progress = [&](double done) { return parts.push_back(done), done < 0.9; };
+    CHECK_THROWS_AS(fewbit::gptq(w, h, fewbit::Symmetric(4), fewbit::per_group(32), options), fewbit::Cancelled);
+    CHECK(std::is_sorted(parts.begin(), parts.end()));
   }
 }
 

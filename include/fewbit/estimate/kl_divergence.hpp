@@ -15,11 +15,13 @@ namespace fewbit {
 // tried, i = levels .. bins. P is bins 0 .. i - 1, with all that lies beyond added to the last one. Q is the same bins
 // without that, bin b merged into run b * levels / i, and each run spread evenly over its bins that are not empty. The
 // cut with the least divergence sum P log(P / Q) is kept, of equal ones the widest; t is i + 1/2 bins. A cut whose last
-// bin holds nothing of its own has Q = 0 where P is not, and an infinite divergence. The levels are half of the grid's,
-// rounded up, where there are weights on both sides of zero, and all of them where there are not. A block of one value,
-// or no more bins than levels: the plain fit. (Migacz, 8-bit inference with TensorRT, GTC 2017.)
+// bin holds nothing of its own has Q = 0 where P is not, and an infinite divergence; one that keeps fewer filled bins
+// than levels is left out, for it merges nothing, and of a few weights the smallest alone would do best. The levels are
+// half of the grid's, rounded up, where there are weights on both sides of zero, and all of them where there are not. A
+// block of one value, or no more bins than levels: the plain fit. (Migacz, 8-bit inference with TensorRT, GTC 2017.)
 //
-// Throws std::invalid_argument unless 1 <= bins <= 2^20. O(n + bins * levels) per block.
+// An outlier so far out that all other weights fill fewer bins than there are levels is therefore not cut: take more
+// bins. Throws std::invalid_argument unless 1 <= bins <= 2^20. O(n + bins * levels) per block.
 struct KlDivergence {
   int bins = 2048;
 
@@ -30,11 +32,9 @@ struct KlDivergence {
     kernel::active().ranges(block.data(), block.size(), block.size(), &r);
     const int count = grid.levels().count(), levels = r.lo < 0 && r.hi > 0 ? (count + 1) / 2 : count;
     if (r.lo == r.hi || bins <= levels) return grid.fit(r);
-    const double width = static_cast<double>(std::max(-r.lo, r.hi)) / bins;
-    const double t =
-        width *
-        (0.5 +
-         Histogram(block, width, static_cast<std::size_t>(bins)).least_divergent_cut(static_cast<std::size_t>(levels)));
+    const double most = static_cast<double>(std::max(-r.lo, r.hi));
+    const Histogram histogram(block, most, static_cast<std::size_t>(bins));
+    const double t = most * (histogram.least_divergent_cut(static_cast<std::size_t>(levels)) + 0.5) / bins;
     const auto end = static_cast<float>(std::min(t, static_cast<double>(std::numeric_limits<float>::max())));
     return grid.fit({std::max(r.lo, -end), std::min(r.hi, end)});
   }
@@ -59,10 +59,10 @@ struct KlDivergence {
     int least_divergent_cut(std::size_t levels) const {
       const double all = until_.back().weights;
       double least = std::numeric_limits<double>::infinity();
-      std::size_t best = count_.size();
+      std::size_t best = count_.size();  // no cut
       for (std::size_t i = best; i >= levels; --i) {
         const double last = count_[i - 1], beyond = all - until_[i].weights;
-        if (last == 0) continue;
+        if (last == 0 || until_[i].filled < static_cast<double>(levels)) continue;
         double divergence = until_[i - 1].entropy + x_log(last + beyond, last + beyond) - x_log(all, all) +
                             x_log(all, until_[i].weights);
         for (std::size_t run = 0, from = 0, to = 0; run < levels; ++run, from = to) {

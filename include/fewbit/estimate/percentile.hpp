@@ -54,8 +54,8 @@ class Percentile {
 
   // The value that `percent` percent of x lie above. Changes the order of x.
   //
-  // Fractions of 28 digits times a float are exact in double, so their sum cannot come out otherwise where a compiler
-  // contracts it; what a fraction loses is far below a float's last digit.
+  // Between two weights the fraction has 28 digits: times a float that is exact in double, so that the sum of two such
+  // products cannot come out otherwise where a compiler contracts it.
   static float from_above(std::vector<float>& x, double percent) {
     const double rank = static_cast<double>(x.size() - 1) * percent / 100, whole = std::floor(rank);
     const double above = std::nearbyint((rank - whole) * 0x1p28) / 0x1p28;

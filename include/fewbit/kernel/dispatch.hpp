@@ -1,34 +1,28 @@
 #pragma once
-// All the tables this compiler can build, best first, and the one in use. Rule: chosen once, by the processor,
-// unless the environment's FEWBIT_ISA names another. To add an instruction set, write kernel/<isa>.hpp and name
-// its table here. Products stand apart (product_dispatch.hpp), so that programs which only quantize need not compile
-// them.
+// The table in use. Rule: chosen once, by the processor, unless the environment's FEWBIT_ISA names another. Products
+// stand apart (product_dispatch.hpp), so that programs which only quantize need not compile them.
 
-#include <array>
 #include <atomic>
 #include <cstdlib>
 #include <span>
+#include <string>
 #include <string_view>
 
-#include <fewbit/kernel/avx2.hpp>
-#include <fewbit/kernel/avx512.hpp>
-#include <fewbit/kernel/neon.hpp>
-#include <fewbit/kernel/scalar.hpp>
+#include <fewbit/config.hpp>
+#include <fewbit/core/error.hpp>
+#include <fewbit/kernel/table.hpp>
+#if FEWBIT_COMPILES_KERNELS
+#include <fewbit/kernel/tables.hpp>
+#endif
 
 namespace fewbit::kernel {
 
-inline constexpr std::array tables {
-#if FEWBIT_X86_64
-  &avx512::table_vbmi, &avx512::table_vnni, &avx512::table, &avx2::table,
-#endif
-#if FEWBIT_ARM64
-      &neon::table_dot, &neon::table,
-#endif
-      &scalar::table,
-};
-
 // Every table that was compiled, best first; a table may be one this processor does not support.
-inline std::span<const Table* const> all() { return tables; }
+#if FEWBIT_COMPILES_KERNELS
+FEWBIT_KERNELS_INLINE std::span<const Table* const> all() { return tables; }
+#else
+std::span<const Table* const> all();
+#endif
 
 // The best supported table, or the one of this name ("" and null mean the best). Throws std::invalid_argument for
 // a name that is unknown, or that this processor cannot run.

@@ -1,36 +1,22 @@
 #pragma once
-// Which products go with which table. Rule: every table of dispatch.hpp has its own; a test asks for them all.
+// The products that go with a table. Rule: included only by what multiplies, for they take long to compile.
 
-#include <array>
-
-#include <fewbit/kernel/avx2_products.hpp>
-#include <fewbit/kernel/avx512_products.hpp>
 #include <fewbit/kernel/dispatch.hpp>
-#include <fewbit/kernel/neon_products.hpp>
-#include <fewbit/kernel/scalar_products.hpp>
+#include <fewbit/kernel/products.hpp>
+#if FEWBIT_COMPILES_KERNELS
+#include <fewbit/kernel/product_tables.hpp>
+#endif
 
 namespace fewbit::kernel {
 
-struct TableProducts {
-  const Table* table;
-  const Products* products;
-};
-inline constexpr std::array all_products {
-#if FEWBIT_X86_64
-  TableProducts{&avx512::table_vbmi, &avx512::products_vnni},
-      TableProducts{&avx512::table_vnni, &avx512::products_vnni}, TableProducts{&avx512::table, &avx512::products},
-      TableProducts{&avx2::table, &avx2::products},
-#endif
-#if FEWBIT_ARM64
-      TableProducts{&neon::table_dot, &neon::products_dot}, TableProducts{&neon::table, &neon::products},
-#endif
-      TableProducts{&scalar::table, &scalar::products},
-};
-
-inline const Products& products_of(const Table& table) {
+#if FEWBIT_COMPILES_KERNELS
+FEWBIT_KERNELS_INLINE const Products& products_of(const Table& table) {
   for (const TableProducts& entry : all_products)
     if (entry.table == &table) return *entry.products;
-  fail_argument("the table '", table.name, "' has no products; name them in kernel/product_dispatch.hpp");
+  fail_argument("the table '", table.name, "' has no products; name them in kernel/product_tables.hpp");
 }
+#else
+const Products& products_of(const Table& table);
+#endif
 
 }  // namespace fewbit::kernel

@@ -43,39 +43,58 @@ inline void unmap(const InputMap& map, const std::vector<float>& coded, float* r
     row[map.order.empty() ? k : map.order[k]] = coded[k] * (map.scale.empty() ? 1.f : map.scale[k]);
 }
 
+// Throws std::invalid_argument unless `out` has the shape of the weights.
+template <class Weights, class Derived>
+void require_shape(const Weights& q, const Eigen::DenseBase<Derived>& out) {
+  if (out.rows() != q.rows() || out.cols() != q.cols())
+    fail_argument("dequantize_into: the output is ", out.rows(), " x ", out.cols(), ", the matrix ", q.rows(), " x ",
+                  q.cols(), "; resize it first");
+}
+
+// What will not be in the cache when it is read is written past it: a fifth to a third faster from 32 MiB on, and
+// ruinous well below.
+template <class Output>
+bool is_streamed(const Output& rows, const InputMap& map) {
+  const auto& memory = rows.memory();
+  return memory.is_float_rows() && map.empty() &&
+         memory.rows * memory.cols >= Index{32} * 1024 * 1024 / Index{sizeof(float)};
+}
+
+// Rows first .. last - 1 of the output, from the codes of q, which begins at its row `top`, and a map that need not be
+// q's own.
+template <class Output>
+void write_rows(const QuantizedMatrix& q, Index top, const InputMap& map, bool streamed, const Output& rows,
+                Index first, Index last) {
+  DequantizedRows widen(q, streamed);
+  if (map.empty()) return rows.each(first, last, [&](Index i, float* row) { widen(i - top, row); });
+  std::vector<float> coded(static_cast<std::size_t>(q.cols()));
+  rows.each(first, last, [&](Index i, float* row) {
+    widen(i - top, coded.data());
+    unmap(map, coded, row);
+  });
+}
+
 // Fills `out`, any Eigen matrix, Map, Ref or Block of q's shape. Throws std::invalid_argument, before writing, for
 // another shape.
 template <class Derived>
 void dequantize_into(const QuantizedMatrix& q, Eigen::DenseBase<Derived>& out) {
-  if (out.rows() != q.rows() || out.cols() != q.cols())
-    fail_argument("dequantize_into: the output is ", out.rows(), " x ", out.cols(), ", the matrix ", q.rows(), " x ",
-                  q.cols(), "; resize it first");
+  require_shape(q, out);
   const MutableRows<Derived> rows(out);
-  // What will not be in the cache when it is read is written past it: a fifth to a third faster from 32 MiB on, and
-  // ruinous well below.
-  const bool streamed = rows.memory().is_float_rows() && q.input_map().empty() &&
-                        out.size() >= Index{32} * 1024 * 1024 / Index{sizeof(float)};
+  const bool streamed = is_streamed(rows, q.input_map());
   const Index grain = std::max<Index>(64, 16384 / std::max<Index>(1, q.cols()));
   q.require_complete();
   kernel::active();
-  for_each_slice(q.rows(), grain, [&](Index first, Index last) {
-    DequantizedRows widen(q, streamed);
-    if (q.input_map().empty()) return rows.each(first, last, [&](Index i, float* row) { widen(i, row); });
-    std::vector<float> coded(static_cast<std::size_t>(q.cols()));
-    rows.each(first, last, [&](Index i, float* row) {
-      widen(i, coded.data());
-      unmap(q.input_map(), coded, row);
-    });
-  });
+  for_each_slice(q.rows(), grain,
+                 [&](Index first, Index last) { write_rows(q, 0, q.input_map(), streamed, rows, first, last); });
 }
 template <class Derived>
 void dequantize_into(const QuantizedMatrix& q, Eigen::DenseBase<Derived>&& out) {  // a Map or Block made on the spot
   dequantize_into(q, out);
 }
 
-// W[out, in] again, as the matrix type asked for. Throws std::invalid_argument if that has another shape.
-template <class Matrix = Eigen::MatrixXf>
-Matrix dequantize(const QuantizedMatrix& q) {
+// As dequantize, for any weights that have dequantize_into.
+template <class Matrix, class Weights>
+Matrix dequantized(const Weights& q) {
   constexpr auto holds = [](Index n, int fixed, int most) {
     return (fixed == Eigen::Dynamic || n == fixed) && (most == Eigen::Dynamic || n <= most);
   };
@@ -86,6 +105,12 @@ Matrix dequantize(const QuantizedMatrix& q) {
   Matrix w(q.rows(), q.cols());
   dequantize_into(q, w);
   return w;
+}
+
+// W[out, in] again, as the matrix type asked for. Throws std::invalid_argument if that has another shape.
+template <class Matrix = Eigen::MatrixXf>
+Matrix dequantize(const QuantizedMatrix& q) {
+  return dequantized<Matrix>(q);
 }
 
 }  // namespace FEWBIT_ABI

@@ -102,12 +102,19 @@ inline IntegerColumns integer_columns(const Inputs& x, bool asymmetric) {
   return to;
 }
 
+// The length of a column of integers as the codes of W meet it; 0 if they meet only floats.
+template <class Weights>
+std::size_t integer_length(const Weights& w) {
+  return kernel::products_of(kernel::active())
+      .arranged_int8(static_cast<std::size_t>(w.cols()), static_cast<std::size_t>(w.block_cols()), w.levels());
+}
+
 // Y = W X for columns of integers, not yet scaled. False if the codes of W do not allow it.
 inline bool multiply_integers(const QuantizedMatrix& w,
                               const Eigen::Matrix<std::int8_t, Eigen::Dynamic, Eigen::Dynamic>& x, Eigen::MatrixXf& y) {
   const kernel::Products& products = kernel::products_of(kernel::active());
   const auto n = static_cast<std::size_t>(w.cols()), group = static_cast<std::size_t>(w.block_cols());
-  const std::size_t length = products.arranged_int8(n, group, w.levels());
+  const std::size_t length = integer_length(w);
   if (length == 0) return false;
   Arranged<std::int8_t> columns(length, x.cols());
   for (Index c = 0; c < x.cols(); ++c) products.arrange_int8(x.col(c).data(), n, group, w.levels(), columns.column(c));
@@ -117,8 +124,9 @@ inline bool multiply_integers(const QuantizedMatrix& w,
   return true;
 }
 
-// Y = W X, X in the order of the codes.
-inline Eigen::MatrixXf multiply(const QuantizedMatrix& w, const Inputs& x, Activations activations) {
+// Y = W X, X in the order of the codes, for any weights that have multiply_floats and multiply_integers.
+template <class Weights>
+Eigen::MatrixXf multiply(const Weights& w, const Inputs& x, Activations activations) {
   Eigen::MatrixXf y(w.rows(), x.cols());
   if (w.size() == 0 || x.cols() == 0) return y.setZero();
   if (activations == Activations::floats) {
@@ -142,12 +150,11 @@ inline Eigen::MatrixXf multiply(const QuantizedMatrix& w, const Inputs& x, Activ
   return y;
 }
 
-// y[out] for a vector x[in], Y[out, n] for a matrix X[in, n]; any Eigen expression of real numbers, taken as floats.
-// Throws std::invalid_argument unless x has as many rows as W has columns, and std::domain_error if activations that
-// are to be rounded are not finite.
-template <class Derived>
-Eigen::Matrix<float, Eigen::Dynamic, Derived::ColsAtCompileTime> product(
-    const QuantizedMatrix& w, const Eigen::MatrixBase<Derived>& x, Activations activations = Activations::floats) {
+// What every product of weights with columns from outside does first.
+template <class Weights, class Derived>
+Eigen::Matrix<float, Eigen::Dynamic, Derived::ColsAtCompileTime> checked_product(const Weights& w,
+                                                                                 const Eigen::MatrixBase<Derived>& x,
+                                                                                 Activations activations) {
   static_assert(is_real<typename Derived::Scalar>,
                 "fewbit: x must be of float, double, Eigen::half or Eigen::bfloat16");
   if (x.rows() != w.cols())
@@ -159,6 +166,15 @@ Eigen::Matrix<float, Eigen::Dynamic, Derived::ColsAtCompileTime> product(
   const Eigen::MatrixXf mapped = mapped_inputs(w.input_map(), floats);
   if (activations != Activations::floats) require_finite(mapped, "activation times its input scale");
   return multiply(w, mapped, activations);
+}
+
+// y[out] for a vector x[in], Y[out, n] for a matrix X[in, n]; any Eigen expression of real numbers, taken as floats.
+// Throws std::invalid_argument unless x has as many rows as W has columns, and std::domain_error if activations that
+// are to be rounded are not finite.
+template <class Derived>
+Eigen::Matrix<float, Eigen::Dynamic, Derived::ColsAtCompileTime> product(
+    const QuantizedMatrix& w, const Eigen::MatrixBase<Derived>& x, Activations activations = Activations::floats) {
+  return checked_product(w, x, activations);
 }
 
 // As product with floats.

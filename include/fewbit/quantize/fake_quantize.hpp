@@ -14,14 +14,14 @@ void fake_quantize_in_place(Eigen::DenseBase<Derived>& w, const G& grid, Granula
                             const E& estimate = {}, const QuantizeOptions& options = {}) {
   const Tiling tiling(w.rows(), w.cols(), granularity);
   const Levels levels = grid.levels();
-  const kernel::Table& table = kernel::active();
+  const RowCoder coder(options.rounding, options.seed, kernel::active());
   const MutableRows<Derived, RowAccess::update> rows(w);
   std::vector<Affine> affines(tiling.blocks());
   const auto none = [](Index, const float*, const float*, const kernel::Row&) {};
   fit_rows(Rows<Derived>(w), tiling, levels, grid, granularity.scale, estimate, options, affines, none);
   apply_rows(rows, {tiling, levels, affines}, options,
-             [&](Index, float* row, const float* clean, const kernel::Row& coding) {
-               table.fake_quantize(clean, coding, row, nullptr);
+             [&](Index i, float* row, const float* clean, const kernel::Row& coding) {
+               coder.fake_quantize(i, clean, coding, row);
              });
 }
 
@@ -40,12 +40,12 @@ typename Derived::PlainObject fake_quantize(const Eigen::DenseBase<Derived>& w, 
   typename Derived::PlainObject result = w;
   const Tiling tiling(w.rows(), w.cols(), granularity);
   const Levels levels = grid.levels();
-  const kernel::Table& table = kernel::active();
+  const RowCoder coder(options.rounding, options.seed, kernel::active());
   const MutableRows<typename Derived::PlainObject, RowAccess::update> rows(result);  // nobody sees it if this throws
   std::vector<Affine> affines(tiling.blocks());
   fit_rows(rows, tiling, levels, grid, granularity.scale, estimate, options, affines,
-           [&](Index, float* row, const float* clean, const kernel::Row& coding) {
-             table.fake_quantize(clean, coding, row, nullptr);
+           [&](Index i, float* row, const float* clean, const kernel::Row& coding) {
+             coder.fake_quantize(i, clean, coding, row);
            });
   return result;
 }

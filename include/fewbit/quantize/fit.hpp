@@ -13,6 +13,7 @@
 #include <fewbit/estimate/estimate.hpp>
 #include <fewbit/kernel/dispatch.hpp>
 #include <fewbit/kernel/scalar.hpp>
+#include <fewbit/quantize/rounding.hpp>
 
 namespace fewbit {
 
@@ -23,6 +24,8 @@ enum class NonFinite { strict, saturating };
 
 struct QuantizeOptions {
   NonFinite nonfinite = NonFinite::strict;
+  Rounding rounding = Rounding::half_even;
+  std::uint64_t seed = 0;  // of stochastic rounding
 };
 
 inline namespace FEWBIT_ABI {
@@ -136,14 +139,20 @@ class BlockFitter {
     return std::fabs(scale) * reach <= std::numeric_limits<float>::max() ? stored : finite_weights(stored, r, l, reach);
   }
   // Near the end of what a float holds, rounding can put the outermost levels beyond it: the scale gives way. A block
-  // of one value uses one level only, or the next if the scale had to give way; in f32 it is exact and stays so.
+  // of one value uses one level only, or mostly the next if the scale had to give way; in f32 it is exact and stays so.
   Affine finite_weights(Affine a, Range r, const Levels& levels, float reach) const {
+    const auto within = [&](float far) {
+      const float most = largest_scale(far, grid_.scale_type());
+      return Affine{std::copysign(std::fmin(std::fabs(a.scale), most), a.scale), a.zero};
+    };
+    const auto level_of = [&](Affine by) {
+      return levels[static_cast<int>(kernel::scalar::nearest(r.lo, by, levels))];
+    };
     if (r.lo == r.hi) {
-      const float used = levels[static_cast<int>(kernel::scalar::nearest(r.lo, a, levels))];
-      reach = std::fabs(used - a.zero) + (grid_.scale_type() == ScaleType::f32 ? 0.f : 1.f);
+      const Affine kept = within(std::fabs(level_of(a) - a.zero) + (grid_.scale_type() == ScaleType::f32 ? 0.f : 1.f));
+      if (std::isfinite(weight(level_of(kept), kept))) return kept;
     }
-    const float most = largest_scale(reach, grid_.scale_type());
-    return {std::copysign(std::fmin(std::fabs(a.scale), most), a.scale), a.zero};
+    return within(reach);
   }
   [[noreturn]] void reject(Affine a, Index i, Index j) const {
     if (std::isfinite(a.scale) && a.scale != 0 && std::isfinite(a.zero))

@@ -5,6 +5,7 @@
 
 #include <fewbit/estimate/minmax.hpp>
 #include <fewbit/estimate/mse.hpp>
+#include <fewbit/kernel/scalar.hpp>
 #include <fewbit/quantize/calibration.hpp>
 #include <fewbit/quantize/fit.hpp>
 #include <fewbit/storage/quantized_matrix.hpp>

@@ -1,6 +1,6 @@
 #pragma once
-// Round to nearest: estimate every block's Affine, then code every row. Rule: the result is complete or there is
-// none; what makes no sense throws before anything is returned.
+// Round to nearest, or as asked: estimate every block's Affine, then code every row. Rule: the result is complete or
+// there is none; what makes no sense throws before anything is returned.
 
 #include <fewbit/estimate/minmax.hpp>
 #include <fewbit/quantize/fit.hpp>
@@ -11,20 +11,20 @@ inline namespace FEWBIT_ABI {
 
 // W[out, in] to codes of grid.levels(), blocks as the granularity says, each fitted by the estimator. Takes any Eigen
 // expression of float, double, Eigen::half or Eigen::bfloat16; all are floats from here on. The same bytes come out
-// for every storage order, instruction set and number of threads.
+// for every storage order, instruction set and number of threads, under each rounding and seed.
 //
 // Throws std::domain_error for a weight that is not finite (unless options say otherwise) and for a scale that its
-// stored type cannot hold; std::invalid_argument for impossible shapes.
+// stored type cannot hold; std::invalid_argument for impossible shapes and options.
 template <class Derived, Grid G, Estimator<G> E = MinMax>
 QuantizedMatrix quantize(const Eigen::DenseBase<Derived>& w, const G& grid, Granularity granularity = per_tensor(),
                          const E& estimate = {}, const QuantizeOptions& options = {}) {
   QuantizedMatrix q(w.rows(), w.cols(), grid.levels(), granularity);
   const Rows<Derived> rows(w);
   std::vector<Affine> affines(q.tiling().blocks());
-  const kernel::Table& table = kernel::active();
+  const RowCoder coder(options.rounding, options.seed, kernel::active());
   fit_rows(rows, q.tiling(), q.levels(), grid, granularity.scale, estimate, options, affines,
            [&](Index i, const float*, const float* clean, const kernel::Row& coding) {
-             table.quantize(clean, coding, q.codes(i));
+             coder.quantize(i, clean, coding, q.codes(i));
            });
   q.set_params(affines);
   return q;

@@ -5,6 +5,7 @@
 #include <numeric>
 #include <vector>
 
+#include <fewbit/kernel/scalar.hpp>
 #include <fewbit/quantize/feedback.hpp>
 #include <fewbit/quantize/hessian.hpp>
 #include <fewbit/storage/quantized_matrix.hpp>

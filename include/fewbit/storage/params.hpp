@@ -16,6 +16,7 @@
 #include <fewbit/core/levels.hpp>
 #include <fewbit/core/packing.hpp>
 #include <fewbit/kernel/dispatch.hpp>
+#include <fewbit/kernel/scalar.hpp>
 
 namespace fewbit {
 
@@ -73,6 +74,7 @@ class Params {
 
   std::size_t size() const { return count_; }
   ScaleType scale_type() const { return scale_; }
+  int bits() const { return bits_; }
   std::size_t bytes() const { return scales_.size() + zeros_.size() + (is_coded() ? coded_.bytes() : 0); }
 
   // Whether scales are codes, and which.

@@ -104,6 +104,16 @@ class QuantizedMatrix {
       fail_argument(blocks.size(), " scales for ", tiling_.blocks(), " blocks; give one for each");
     params_ = Params(blocks, scale_, bits());
   }
+  // Those of another matrix with these blocks, coded scales included. Throws std::invalid_argument for a wrong number
+  // of them, another scale type or another width of codes.
+  void set_params(Params params) {
+    if (params.size() != tiling_.blocks())
+      fail_argument(params.size(), " scales for ", tiling_.blocks(), " blocks; give one for each");
+    if (params.size() > 0 && (params.scale_type() != scale_ || params.bits() != bits()))
+      fail_argument("params of ", params.bits(), " bits with scales in ", name(params.scale_type()),
+                    " for a matrix of ", bits(), " bits with scales in ", name(scale_), "; both must be the same");
+    params_ = std::move(params);
+  }
 
   // How inputs reach the columns of the codes. Empty unless an algorithm set it.
   const InputMap& input_map() const { return input_map_; }

@@ -1,0 +1,496 @@
+// GPTQ against the formula it stands for, its published figures, and inputs that end other implementations.
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <stdexcept>
+#include <vector>
+
+#include <Eigen/Cholesky>
+#include <Eigen/LU>
+
+#include <fewbit/grid/nf4.hpp>
+#include <fewbit/ops/product.hpp>
+#include <fewbit/quantize/gptq.hpp>
+#include <fewbit/quantize/quantize.hpp>
+#include <fewbit/quantize/refine.hpp>
+
+#include <support/any.hpp>
+#include <support/catch.hpp>
+#include <support/matrices.hpp>
+#include <support/tally.hpp>
+
+namespace {
+
+using Catch::Matchers::Contains;
+using Eigen::MatrixXd;
+using fewbit::Asymmetric;
+using fewbit::GptqOptions;
+using fewbit::GptqReport;
+using fewbit::Granularity;
+using fewbit::GroupScales;
+using fewbit::Hessian;
+using fewbit::MinMax;
+using fewbit::QuantizedMatrix;
+using fewbit::Symmetric;
+using support::Index;
+using support::MatrixXf;
+
+constexpr GroupScales every_rule[] = {GroupScales::from_original, GroupScales::fresh, GroupScales::stale};
+
+MatrixXd row_losses(const MatrixXd& w, const QuantizedMatrix& q, const MatrixXd& h) {
+  const MatrixXd d = w - fewbit::dequantize<MatrixXd>(q);
+  return ((d * h).array() * d.array()).rowwise().sum();
+}
+double loss(const MatrixXd& w, const QuantizedMatrix& q, const MatrixXd& h) { return row_losses(w, q, h).sum(); }
+
+// Inputs that depend on each other.
+MatrixXf correlated(Index inputs, Index samples, std::uint32_t seed) {
+  const MatrixXf mix = support::normal_matrix(inputs, inputs, seed);
+  return mix * support::normal_matrix(inputs, samples, seed + 1) + support::normal_matrix(inputs, samples, seed + 2);
+}
+Hessian hessian_of(const MatrixXf& x) {
+  Hessian h(x.rows());
+  h.add(x);
+  return h;
+}
+
+// The problems of the published table.
+struct Problem {
+  MatrixXd w;
+  Hessian hessian{256};
+  MatrixXd h;
+
+  Problem(std::uint32_t k, double decay, double heavy) {
+    constexpr Index m = 48, n = 256, samples = 1024;
+    support::NumPy random(100 + k);
+    const auto randn = [&](Index rows, Index cols) {
+      MatrixXd a(rows, cols);
+      for (Index i = 0; i < rows; ++i)
+        for (Index j = 0; j < cols; ++j) a(i, j) = random.randn();
+      return a;
+    };
+    MatrixXd a = randn(n, n);
+    for (Index j = 0; j < n; ++j) a.col(j) *= std::exp(-static_cast<double>(j) / decay);
+    const Eigen::VectorXd size = (randn(n, 1) * heavy).array().exp();
+    const MatrixXd source = randn(n, samples), noise = randn(n, samples);
+    const MatrixXd x = size.asDiagonal() * ((a * source) * .3 + .3 * noise);
+    w = randn(m, n) * .02;
+    const Eigen::VectorXd row_size = (randn(m, 1) * .3).array().exp();
+    w = row_size.asDiagonal() * w;
+    hessian.add(x);
+    h = hessian.matrix();
+  }
+};
+
+}  // namespace
+
+TEST_CASE("inputs that do not depend on each other: round to nearest, bit for bit", "[gptq][law]") {
+  const Granularity granularities[] = {fewbit::per_tensor(),   fewbit::per_channel(fewbit::ScaleType::f16),
+                                       fewbit::per_column(),   fewbit::per_group(32),
+                                       fewbit::per_group(7),   fewbit::per_block(3, 40),
+                                       fewbit::per_block(5, 1)};
+  support::Tally tally;
+  const MatrixXf w = support::planted_matrix(19, 150, 11, 6);
+  MatrixXf x = MatrixXf::Zero(150, 150);
+  for (Index j = 0; j < 150; ++j) x(j, j) = 0.01f + static_cast<float>((j * 37) % 150);
+  const Hessian h = hessian_of(x);
+  std::vector<support::GridCase> grids = support::table_grids();
+  for (const int bits : {1, 2, 3, 4, 7, 8, 13, 16})
+    for (support::GridCase& g : support::integer_grids(bits)) grids.push_back(std::move(g));
+  for (const support::GridCase& c : grids)
+    for (const Granularity& g : granularities) {
+      const QuantizedMatrix nearest = support::quantize(w, c.grid, g);
+      for (const GroupScales rule : every_rule)
+        for (const bool act_order : {false, true}) {
+          GptqOptions options;
+          options.scales = rule, options.act_order = act_order;
+          const QuantizedMatrix q =
+              std::visit([&](const auto& grid) { return fewbit::gptq(w, h, grid, g, MinMax{}, options); }, c.grid);
+          // Groups of columns in another order are other groups.
+          if (act_order && rule != GroupScales::from_original && nearest.blocks_across() > 1) {
+            tally.check(q.input_map().order.size() == 150, c.name, ": the order is not kept");
+          } else {
+            tally.check(q == nearest, c.name, " in blocks of ", g.rows, " x ", g.cols);
+          }
+        }
+    }
+  tally.require(2000);
+}
+
+TEST_CASE("the formula, an inverse for each column, gives the same codes", "[gptq][law]") {
+  support::Tally tally;
+  for (std::uint32_t seed = 0; seed < 60; ++seed) {
+    const Index n = 2 + seed % 11, rows = 4;
+    const MatrixXf w = support::normal_matrix(rows, n, 1000 + seed), x = correlated(n, 3 * n, 2000 + 10 * seed);
+    const Hessian hessian = hessian_of(x);
+    MatrixXd h = hessian.matrix();
+    h.diagonal().array() += 0.01 * h.diagonal().mean();
+    for (const bool act_order : {false, true}) {
+      std::vector<Index> left(static_cast<std::size_t>(n));
+      std::iota(left.begin(), left.end(), Index{0});
+      const MatrixXd original = hessian.matrix();
+      if (act_order)
+        std::stable_sort(left.begin(), left.end(), [&](Index a, Index b) { return original(a, a) > original(b, b); });
+      const auto compare = [&](const auto& grid) {
+        const QuantizedMatrix nearest = fewbit::quantize(w, grid, fewbit::per_channel());
+        GptqOptions options;
+        options.act_order = act_order;
+        const QuantizedMatrix q = fewbit::gptq(w, hessian, grid, fewbit::per_channel(), MinMax{}, options);
+        MatrixXd u = w.cast<double>();  // optimal brain quantization: round one, move the rest by their own inverse
+        for (std::size_t k = 0; k < left.size(); ++k) {
+          const std::vector<Index> rest(left.begin() + static_cast<std::ptrdiff_t>(k), left.end());
+          const MatrixXd inverse = MatrixXd(h(rest, rest)).inverse();
+          for (Index i = 0; i < rows; ++i) {
+            const fewbit::Affine a = nearest.affine(i, 0);
+            const double target = u(i, rest[0]);
+            unsigned best = 0;
+            double best_distance = INFINITY, second = INFINITY;
+            for (unsigned code = 0; code < static_cast<unsigned>(grid.levels().count()); ++code) {
+              const double level = grid.levels()[static_cast<int>(code)];
+              const double distance = std::fabs(target - a.scale * (level - a.zero));
+              if (distance < best_distance) second = best_distance, best_distance = distance, best = code;
+              else if (distance < second) second = distance;
+            }
+            const double chosen = a.scale * (grid.levels()[static_cast<int>(q.code(i, rest[0]))] - a.zero);
+            const bool is_tie = second - best_distance < 1e-4 * std::fabs(static_cast<double>(a.scale));
+            tally.check(q.code(i, rest[0]) == best || is_tie, "seed ", seed, ", row ", i, ", column ", rest[0],
+                        ": code ", q.code(i, rest[0]), " for ", best);
+            const double error = (target - chosen) / inverse(0, 0);
+            for (std::size_t j = 0; j < rest.size(); ++j) u(i, rest[j]) -= error * inverse(0, static_cast<Index>(j));
+          }
+        }
+      };
+      compare(Symmetric(3));
+      compare(Asymmetric(4));
+      compare(fewbit::nf4);
+    }
+  }
+  tally.require(9000);
+}
+
+TEST_CASE("the published table of losses, relative to round to nearest", "[gptq][quality]") {
+  struct Row {
+    double decay, heavy;
+    int bits;
+    double stale, fresh, fixed, ordered;
+  };
+  const auto [decay, heavy, bits, stale, fresh, fixed, ordered] =
+      GENERATE(Row{120, .7, 4, .368, .367, .377, .163}, Row{120, .7, 2, .508, .715, .413, .211},
+               Row{40, 1.2, 3, .260, .270, .263, .114}, Row{40, 1.2, 2, .357, .511, .305, .125},
+               Row{1e9, .3, 4, .484, .474, .498, .361}, Row{1e9, .3, 2, .584, .636, .519, .421});
+  const Asymmetric grid = Asymmetric(bits).including_zero();
+  double found[5] = {};
+  for (std::uint32_t k = 0; k < 4; ++k) {
+    const Problem p(k, decay, heavy);
+    const double nearest = loss(p.w, fewbit::quantize(p.w, grid, fewbit::per_group(32)), p.h);
+    const auto add = [&](double& to, GroupScales rule, bool act_order) {
+      GptqOptions options;
+      options.scales = rule, options.act_order = act_order;
+      to += loss(p.w, fewbit::gptq(p.w, p.hessian, grid, fewbit::per_group(32), MinMax{}, options), p.h) / nearest / 4;
+    };
+    add(found[0], GroupScales::stale, false);
+    add(found[1], GroupScales::fresh, false);
+    add(found[2], GroupScales::from_original, false);
+    add(found[3], GroupScales::from_original, true);
+    found[4] += loss(p.w, fewbit::gptq(p.w, p.hessian, grid, fewbit::per_group(32)), p.h) / nearest / 4;
+  }
+  CHECK(std::fabs(found[0] - stale) < .001);
+  CHECK(std::fabs(found[1] - fresh) < .001);
+  CHECK(std::fabs(found[2] - fixed) < .001);
+  CHECK(std::fabs(found[3] - ordered) < .001);
+  CHECK(found[4] < 1.05 * ordered);
+}
+
+TEST_CASE("the report says what the result is worth", "[gptq]") {
+  const MatrixXf w = support::normal_matrix(37, 150, 21), x = correlated(150, 400, 22);
+  const Hessian hessian = hessian_of(x);
+  const MatrixXd h = hessian.matrix();
+  for (const GroupScales rule : every_rule)
+    for (const bool act_order : {false, true})
+      for (const int bits : {2, 4}) {
+        GptqReport report;
+        GptqOptions options;
+        options.scales = rule, options.act_order = act_order, options.report = &report;
+        const Asymmetric grid(bits);
+        const QuantizedMatrix q = fewbit::gptq(w, hessian, grid, fewbit::per_group(32), MinMax{}, options);
+        const MatrixXd before = row_losses(w.cast<double>(), fewbit::quantize(w, grid, fewbit::per_group(32)), h),
+                       after = row_losses(w.cast<double>(), q, h);
+        REQUIRE(report.row_loss_before.size() == 37);
+        REQUIRE(report.row_loss_after.size() == 37);
+        for (Index i = 0; i < 37; ++i) {
+          CHECK(report.row_loss_before[static_cast<std::size_t>(i)] == Approx(before(i, 0)).epsilon(1e-3));
+          CHECK(report.row_loss_after[static_cast<std::size_t>(i)] == Approx(after(i, 0)).epsilon(1e-3));
+        }
+        CHECK(report.loss_before == Approx(before.sum()).epsilon(1e-3));
+        CHECK(report.loss_after == Approx(after.sum()).epsilon(1e-3));
+        CHECK(report.loss_after < 0.6 * report.loss_before);
+        CHECK(report.damping == 0.01);
+        CHECK(report.damping_steps == 0);
+        CHECK(report.dead_inputs.empty());
+        // Without a report the codes are the same.
+        options.report = nullptr;
+        CHECK(q == fewbit::gptq(w, hessian, grid, fewbit::per_group(32), MinMax{}, options));
+      }
+}
+
+TEST_CASE("GPTQ helps every grid and granularity", "[gptq]") {
+  const MatrixXf w = support::normal_matrix(24, 96, 31), x = correlated(96, 300, 32);
+  const Hessian hessian = hessian_of(x);
+  const MatrixXd h = hessian.matrix(), exact = w.cast<double>();
+  const auto helps = [&](const auto& grid, const Granularity& g) {
+    const double nearest = loss(exact, fewbit::quantize(w, grid, g), h);
+    for (const GroupScales rule : every_rule) {
+      GptqOptions options;
+      options.scales = rule;
+      const QuantizedMatrix q = fewbit::gptq(w, hessian, grid, g, MinMax{}, options);
+      CHECK(loss(exact, q, h) < 0.75 * nearest);
+      // However it is stored, it multiplies as it decodes.
+      const MatrixXf y = q * x, expected = fewbit::dequantize(q) * x;
+      CHECK((y - expected).cwiseAbs().maxCoeff() <= 1e-4f * expected.cwiseAbs().maxCoeff());
+    }
+  };
+  for (const Granularity& g : {fewbit::per_tensor(), fewbit::per_channel(), fewbit::per_column(), fewbit::per_group(32),
+                               fewbit::per_group(25, fewbit::ScaleType::f16), fewbit::per_block(5, 20)}) {
+    helps(Symmetric(4), g);
+    helps(Asymmetric(3), g);
+    helps(fewbit::nf4, g);
+  }
+  for (const int bits : {3, 2}) {  // the default cuts ranges where levels are few
+    const QuantizedMatrix cut = fewbit::gptq(w, hessian, Symmetric(bits), fewbit::per_group(32));
+    CHECK(cut == fewbit::gptq(w, hessian, Symmetric(bits), fewbit::per_group(32), fewbit::MseSearch{.exponent = 2.4}));
+  }
+  CHECK(fewbit::gptq(w, hessian, Symmetric(4), fewbit::per_group(32)) ==
+        fewbit::gptq(w, hessian, Symmetric(4), fewbit::per_group(32), MinMax{}));
+  CHECK(fewbit::gptq(w, hessian, Symmetric(4)).block_cols() == 96);
+}
+
+TEST_CASE("blocks of columns are a matter of speed", "[gptq][law]") {
+  const MatrixXf w = support::normal_matrix(20, 130, 41);
+  const Hessian hessian = hessian_of(correlated(130, 300, 42));
+  const MatrixXd h = hessian.matrix();
+  for (const GroupScales rule : {GroupScales::from_original, GroupScales::fresh}) {
+    GptqOptions options;
+    options.scales = rule;
+    const double expected =
+        loss(w.cast<double>(), fewbit::gptq(w, hessian, Symmetric(4), fewbit::per_group(24), options), h);
+    for (const Index block : {1, 5, 16, 64, 1000}) {
+      options.block = block;
+      const QuantizedMatrix q = fewbit::gptq(w, hessian, Symmetric(4), fewbit::per_group(24), options);
+      CHECK(loss(w.cast<double>(), q, h) ==
+            Approx(expected).epsilon(0.1));  // a tie that falls otherwise moves the rest
+    }
+  }
+}
+
+TEST_CASE("no Hessian ends it", "[gptq][bad-input]") {
+  const Index n = 40;
+  const MatrixXf w = support::normal_matrix(9, n, 51);
+  const auto survives = [&](const Hessian& hessian, double damping = 0.01) {
+    GptqReport report;
+    for (const GroupScales rule : every_rule) {
+      GptqOptions options;
+      options.damping = damping, options.report = &report, options.scales = rule;
+      const QuantizedMatrix q = fewbit::gptq(w, hessian, Symmetric(3), fewbit::per_group(16), options);
+      CHECK(fewbit::dequantize(q).allFinite());
+      // Scales of compensated weights follow these wherever they go: far, for inputs that hardly matter.
+      if (rule == GroupScales::from_original) CHECK(fewbit::dequantize(q).cwiseAbs().maxCoeff() < 10);
+      CHECK(std::isfinite(report.loss_after));
+      CHECK(report.loss_after <= report.loss_before * 1.0001);
+      CHECK(report.damping >= damping);
+    }
+    return report;
+  };
+  CHECK(survives(hessian_of(support::normal_matrix(n, 1, 52))).damping_steps == 0);   // one sample
+  CHECK(survives(hessian_of(support::normal_matrix(n, 10, 53))).damping_steps == 0);  // fewer samples than inputs
+  CHECK(survives(hessian_of(support::normal_matrix(n, 10, 53)), 0).damping_steps > 0);
+  CHECK(survives(hessian_of(MatrixXf::Ones(n, 100)), 0).damping > 0);  // all inputs the same
+  survives(hessian_of(correlated(n, 100, 54)), 0);
+  for (const int e : {-120, -60, 60, 100}) {
+    MatrixXf x = correlated(n, 100, 55);
+    for (Index i = 0; i < x.size(); ++i) x.data()[i] = std::ldexp(x.data()[i], e);
+    CHECK(survives(hessian_of(x)).damping_steps == 0);
+  }
+  MatrixXf wide = correlated(n, 100, 56);  // one input 1e12 times as large as another
+  wide.row(3) *= 1e6f, wide.row(7) *= 1e-6f;
+  survives(hessian_of(wide));
+  survives(hessian_of(wide), 0);
+  MatrixXd indefinite = support::normal_matrix(n, n, 57).cast<double>();
+  indefinite = (indefinite + indefinite.transpose()).eval();
+  GptqReport report;
+  GptqOptions options;
+  options.report = &report;
+  const QuantizedMatrix q =
+      fewbit::gptq(w, Hessian::from_matrix(indefinite), Symmetric(3), fewbit::per_group(16), options);
+  CHECK(fewbit::dequantize(q).allFinite());
+  CHECK(report.damping_steps > 0);
+}
+
+TEST_CASE("dead inputs are handled and reported", "[gptq][bad-input]") {
+  MatrixXf x = correlated(20, 60, 61), w = support::normal_matrix(5, 20, 62);
+  x.row(4).setZero(), x.row(17).setZero();
+  GptqReport report;
+  GptqOptions options;
+  options.report = &report;
+  const QuantizedMatrix q = fewbit::gptq(w, hessian_of(x), Symmetric(4), fewbit::per_group(10), options);
+  CHECK(report.dead_inputs == std::vector<Index>{4, 17});
+  CHECK((fewbit::dequantize(q).col(4).array() == 0).all());
+  CHECK((fewbit::dequantize(q).col(17).array() == 0).all());
+  w.col(4).setConstant(1000), w.col(17).setConstant(-1000);  // they do not even stretch a range
+  CHECK(fewbit::gptq(w, hessian_of(x), Symmetric(4), fewbit::per_group(10)) == q);
+
+  const QuantizedMatrix none =
+      fewbit::gptq(w, hessian_of(MatrixXf::Zero(20, 5)), Symmetric(4), fewbit::per_channel(), options);
+  CHECK(report.dead_inputs.size() == 20);
+  CHECK((fewbit::dequantize(none).array() == 0).all());
+  CHECK(report.loss_after == 0);
+}
+
+TEST_CASE("GPTQ says no before it starts", "[gptq][bad-input]") {
+  MatrixXf w = support::normal_matrix(4, 12, 71);
+  const Hessian h = hessian_of(correlated(12, 40, 72));
+  CHECK_THROWS_WITH(fewbit::gptq(w, Hessian(12), Symmetric(4)), Contains("never ran"));
+  CHECK_THROWS_WITH(fewbit::gptq(w, hessian_of(MatrixXf::Ones(11, 5)), Symmetric(4)),
+                    Contains("4 x 12") && Contains("11"));
+  GptqOptions options;
+  options.damping = NAN;
+  CHECK_THROWS_AS(fewbit::gptq(w, h, Symmetric(4), fewbit::per_channel(), options), std::invalid_argument);
+  options = {};
+  options.block = 0;
+  CHECK_THROWS_AS(fewbit::gptq(w, h, Symmetric(4), fewbit::per_channel(), options), std::invalid_argument);
+  options = {};
+  options.asymmetry = 0.25;
+  CHECK_THROWS_WITH(fewbit::gptq(w, h, Symmetric(4), fewbit::per_channel(), options), Contains("add(x, original)"));
+  w(2, 5) = NAN;
+  CHECK_THROWS_WITH(fewbit::gptq(w, h, Symmetric(4)), Contains("row 2, column 5"));
+  w(2, 5) = 1e30f;
+  CHECK_THROWS_WITH(fewbit::gptq(w, h, Symmetric(4), fewbit::per_channel(fewbit::ScaleType::f16)), Contains("f16"));
+
+  Hessian nothing(0);
+  nothing.add(MatrixXf(0, 3));
+  CHECK(fewbit::gptq(MatrixXf(5, 0), nothing, Symmetric(4)).size() == 0);
+  CHECK(fewbit::gptq(MatrixXf(0, 12), h, Symmetric(4), fewbit::per_group(4)).rows() == 0);
+}
+
+TEST_CASE("progress is told, and can end it", "[gptq]") {
+  const MatrixXf w = support::normal_matrix(300, 40, 81);
+  const Hessian h = hessian_of(correlated(40, 100, 82));
+  std::vector<double> parts;
+  GptqOptions options;
+  options.progress = [&](double done) { return parts.push_back(done), true; };
+  const QuantizedMatrix q = fewbit::gptq(w, h, Symmetric(4), fewbit::per_group(8), options);
+  REQUIRE(parts.size() >= 3);
+  CHECK(std::is_sorted(parts.begin(), parts.end()));
+  CHECK(parts.back() == Approx(1));
+  CHECK(parts.back() <= 1);
+  for (const double at : {0., 0.5}) {
+    options.progress = [&](double done) { return done <= at; };
+    CHECK_THROWS_AS(fewbit::gptq(w, h, Symmetric(4), fewbit::per_group(8), options), fewbit::Cancelled);
+  }
+}
+
+TEST_CASE("GPTAQ as its paper has it", "[gptq][law]") {
+  const Index n = 24, rows = 6;
+  for (const std::uint32_t seed : {1u, 2u, 3u, 4u}) {
+    const MatrixXf w = support::normal_matrix(rows, n, 90 + seed), original = correlated(n, 200, 900 + 10 * seed),
+                   x = original + 0.2f * correlated(n, 200, 990 + 10 * seed);
+    Hessian hessian(n);
+    hessian.add(x, original);
+    GptqReport report;
+    GptqOptions options;
+    options.act_order = false, options.asymmetry = 0.25, options.report = &report;
+    const QuantizedMatrix q = fewbit::gptq(w, hessian, Symmetric(4), fewbit::per_channel(), MinMax{}, options);
+    const MatrixXd h = hessian.matrix();
+    CHECK(report.loss_after == Approx(loss(w.cast<double>(), q, h)).epsilon(1e-3));
+
+    MatrixXd damped = h;
+    damped.diagonal().array() += 0.01 * h.diagonal().mean();
+    const MatrixXd u = MatrixXd(damped.inverse()).llt().matrixU();
+    MatrixXd p = hessian.deviation() * u.transpose();
+    p.triangularView<Eigen::Lower>().setZero();
+    p = (0.25 * p * u).eval();
+    const QuantizedMatrix nearest = fewbit::quantize(w, Symmetric(4), fewbit::per_channel());
+    MatrixXd left = w.cast<double>();
+    for (Index i = 0; i < n; ++i) {
+      Eigen::VectorXd error(rows);
+      const Eigen::VectorXd column = left.col(i);
+      for (Index r = 0; r < rows; ++r) {
+        const double target = column[r] / nearest.affine(r, 0).scale,
+                     code = std::clamp(std::nearbyint(target), -7., 7.);
+        const bool is_tie = std::fabs(std::fabs(target - std::floor(target)) - .5) < 1e-3;
+        if (!is_tie) CHECK(static_cast<double>(q(r, i)) == Approx(code * nearest.affine(r, 0).scale));
+        error[r] = (column[r] - static_cast<double>(q(r, i))) / u(i, i);
+      }
+      left.rightCols(n - i) -= error * u.row(i).tail(n - i) - column * p.row(i).tail(n - i);
+    }
+
+    const auto end_to_end = [&](const QuantizedMatrix& m) {
+      return (fewbit::dequantize(m) * x - w * original).squaredNorm();
+    };
+    options.asymmetry = 0;
+    const QuantizedMatrix plain = fewbit::gptq(w, hessian, Symmetric(4), fewbit::per_channel(), MinMax{}, options);
+    CHECK(end_to_end(q) < end_to_end(plain));
+  }
+}
+
+TEST_CASE("refining never makes a row worse, and ends where no single step helps", "[gptq][refine]") {
+  const MatrixXf w = support::normal_matrix(21, 70, 101);
+  const Hessian hessian = hessian_of(correlated(70, 200, 102));
+  const MatrixXd h = hessian.matrix(), exact = w.cast<double>();
+  support::Tally tally;
+  const auto improves = [&](const QuantizedMatrix& from) {
+    MatrixXd before = row_losses(exact, from, h);
+    QuantizedMatrix q = from;
+    CHECK(fewbit::refine(from, w, hessian, 0) == from);
+    for (int pass = 0; pass < 40; ++pass) {
+      QuantizedMatrix next = fewbit::refine(q, w, hessian, 1);
+      const MatrixXd after = row_losses(exact, next, h);
+      for (Index i = 0; i < 21; ++i)
+        tally.check(after(i, 0) <= before(i, 0) * (1 + 1e-12), "pass ", pass, ": row ", i, " went from ", before(i, 0),
+                    " to ", after(i, 0));
+      if (next == q) break;
+      q = std::move(next), before = after;
+    }
+    CHECK(q == fewbit::refine(from, w, hessian, 1000));
+    CHECK(before.sum() < row_losses(exact, from, h).sum());
+    const MatrixXd g = (exact - fewbit::dequantize<MatrixXd>(q)) * h;
+    for (Index i = 0; i < 21; ++i)
+      for (Index j = 0; j < 70; ++j)
+        for (int code = 0; code < q.levels().count(); ++code) {
+          const double step =
+              static_cast<double>(fewbit::weight(q.levels()[code], q.affine(i / q.block_rows(), j / q.block_cols()))) -
+              static_cast<double>(q(i, j));
+          tally.check(2 * step * g(i, j) - step * step * h(j, j) <= 1e-9 * h(j, j) * step * step, "row ", i,
+                      ", column ", j, ": a step of ", step, " would help");
+        }
+  };
+  improves(fewbit::quantize(w, Symmetric(3), fewbit::per_channel()));
+  improves(fewbit::quantize(w, fewbit::nf4, fewbit::per_group(16)));
+  improves(fewbit::gptq(w, hessian, Asymmetric(2), fewbit::per_block(4, 30)));
+  tally.require(40'000);
+
+  // A matrix that has its inputs in another order, and scaled.
+  GptqOptions options;
+  options.scales = GroupScales::fresh;
+  QuantizedMatrix mapped = fewbit::gptq(w, hessian, Symmetric(3), fewbit::per_group(16), options);
+  fewbit::InputMap map = mapped.input_map();
+  REQUIRE(!map.order.empty());
+  for (Index k = 0; k < 70; ++k) map.scale.push_back(k % 2 == 0 ? 1.25f : 0.75f);
+  mapped.set_input_map(map);
+  const double before = loss(exact, mapped, h);
+  CHECK(loss(exact, fewbit::refine(mapped, w, hessian), h) < 0.7 * before);
+}
+
+TEST_CASE("refining says no to what does not belong together", "[gptq][refine][bad-input]") {
+  MatrixXf w = support::normal_matrix(4, 12, 111);
+  const Hessian h = hessian_of(correlated(12, 40, 112));
+  const QuantizedMatrix q = fewbit::quantize(w, Symmetric(4), fewbit::per_channel());
+  CHECK_THROWS_AS(fewbit::refine(q, w.topRows(3), h), std::invalid_argument);
+  CHECK_THROWS_AS(fewbit::refine(q, w, Hessian(11)), std::invalid_argument);
+  CHECK_THROWS_WITH(fewbit::refine(q, w, Hessian(12)), Contains("never ran"));
+  CHECK_THROWS_AS(fewbit::refine(q, w, h, -1), std::invalid_argument);
+  CHECK_THROWS_AS(fewbit::refine(QuantizedMatrix(4, 12, q.levels(), fewbit::per_channel()), w, h),
+                  std::invalid_argument);
+  w(1, 2) = INFINITY;
+  CHECK_THROWS_WITH(fewbit::refine(q, w, h), Contains("row 1, column 2"));
+}
