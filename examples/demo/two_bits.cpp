@@ -51,10 +51,13 @@ Ratios show(const Case& c) {
   const fewbit::Codebook lloyd_max = fewbit::lloyd_max_normal(4);
   const MseSearch least{.shrink = 1};  // heavy tails want ranges below a fifth of the largest weight
   const bool has_inputs = c.seen.size() > 0;
+  fewbit::Hessian hessian(c.W.cols());
+  if (has_inputs) hessian.add(c.seen);
 
   Ratios ratios;
   example::Table table({c.name, "bits held", "MSE", "SQNR dB", has_inputs ? "output dB" : ""});
-  const auto add = [&](const std::string& where, const std::string& name, const fewbit::QuantizedMatrix& q) {
+  const auto show_one = [&](const std::string& where, const std::string& name, const fewbit::QuantizedMatrix& q,
+                            const double bits_held) {
     const auto error = fewbit::compare(c.W, fewbit::dequantize(q));
     std::string output;
     if (has_inputs) {
@@ -64,30 +67,28 @@ Ratios show(const Case& c) {
       output = fixed(ratio, 1);
     }
     ratios.weights[where + name] = error.sqnr_db;
-    table.row(
-        {"  " + name, fixed(q.bits_per_weight(), 3), example::general(error.mse, 3), fixed(error.sqnr_db, 1), output});
+    table.row({"  " + name, fixed(bits_held, 3), example::general(error.mse, 3), fixed(error.sqnr_db, 1), output});
   };
   const std::pair<const char*, fewbit::Granularity> scales[] = {{"one: ", fewbit::per_tensor(f16)},
                                                                 {"row: ", fewbit::per_channel(f16)},
                                                                 {"group: ", fewbit::per_group(c.group, f16)}};
   for (const auto& [where, granularity] : scales) {
-    table.note(where == scales[0].first   ? "one scale"
-               : where == scales[1].first ? "a scale per row"
-                                          : "a scale per group");
-    add(where, "min-max", quantize(c.W, int2, granularity));
-    add(where, "HQQ", quantize(c.W, int2, granularity, fewbit::Hqq{}));
-    add(where, "least error", quantize(c.W, int2, granularity, least));
-    add(where, "signed scale", quantize(c.W, signed_scale, granularity));
-    add(where, "signed scale, least error", quantize(c.W, signed_scale, granularity, least));
-    add(where, "Lloyd-Max levels, least error", quantize(c.W, lloyd_max, granularity, least));
-    add(where, "ternary, mean |w| (BitNet)", quantize(c.W, ternary, granularity, fewbit::AbsMean{}));
+    const std::string block = where;
+    table.note(block == "one: " ? "one scale" : block == "row: " ? "a scale per row" : "a scale per group");
+    const auto add = [&](const char* name, const auto& q) { show_one(block, name, q, q.bits_per_weight()); };
+    add("min-max", quantize(c.W, int2, granularity));
+    add("HQQ", quantize(c.W, int2, granularity, fewbit::Hqq{}));
+    add("least error", quantize(c.W, int2, granularity, least));
+    add("signed scale", quantize(c.W, signed_scale, granularity));
+    add("signed scale, least error", quantize(c.W, signed_scale, granularity, least));
+    add("Lloyd-Max levels, least error", quantize(c.W, lloyd_max, granularity, least));
+    const auto b158 = quantize(c.W, ternary, granularity, fewbit::AbsMean{});
+    show_one(block, "ternary, mean |w| (BitNet)", b158, fewbit::pack_ternary(b158).bits_per_weight());
     if (!has_inputs) continue;
-    fewbit::Hessian hessian(c.seen.rows());
-    hessian.add(c.seen);
     const auto q = gptq(c.W, hessian, int2, granularity);
-    add(where, "AWQ", awq(c.W, c.seen, int2, granularity));
-    add(where, "GPTQ", q);
-    add(where, "GPTQ, refined", refine(q, c.W, hessian));
+    add("AWQ", awq(c.W, c.seen, int2, granularity));
+    add("GPTQ", q);
+    add("GPTQ, refined", refine(q, c.W, hessian));
   }
   std::cout << table << '\n';
   return ratios;
@@ -110,7 +111,7 @@ int main() {
   std::vector<Ratios> ratios;
   for (const Case& c : cases) ratios.push_back(show(c));
   std::cout
-      << "Three levels are log2 3 = 1.58 bits; they are held in codes of 2. Outputs are for samples not seen.\n\n";
+      << "Three levels are log2 3 = 1.58 bits; five of them go into a byte. Outputs are for samples not seen.\n\n";
 
   // What b gains over a on each matrix.
   struct Gain {
