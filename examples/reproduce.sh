@@ -80,8 +80,8 @@ run() {
   case $result in FAILED*) cat "$output/$name.log" ;; esac
 }
 
-for expected in "$root"/examples/blog/*.expected "$root"/examples/demo/*.expected "$root"/examples/calibration/*.expected \
-  "$root"/examples/tour/*.expected "$root"/examples/qlora/*.expected; do
+for expected in "$root"/examples/blog/*.expected "$root"/examples/demo/*.expected "$root"/examples/tour/*.expected \
+  "$root"/examples/calibration/*.expected "$root"/examples/qlora/*.expected; do
   folder=${expected%/*}
   name=${expected##*/}
   run "${folder##*/}" "${name%.expected}"

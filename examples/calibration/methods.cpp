@@ -59,6 +59,23 @@ struct Method {
   std::function<fewbit::QuantizedMatrix(const Layer&, const fewbit::Asymmetric&)> quantize;
 };
 
+// In the order of all_methods.
+enum Number : std::size_t {
+  nearest,
+  least_error,
+  weighted,
+  hqq,
+  hqq_in_scales,
+  awq,
+  stale,
+  fresh,
+  fixed_order,
+  act_order,
+  act_order_range,
+  by_default,
+  refined
+};
+
 std::vector<Method> all_methods() {
   const auto groups = fewbit::per_group(32);
   const auto rounded = [=](const auto& estimate) {
@@ -67,15 +84,15 @@ std::vector<Method> all_methods() {
   const auto gptq = [=](const auto& estimate, const fewbit::GptqOptions& options) {
     return [=](const Layer& l, const auto& grid) { return fewbit::gptq(l.W, l.seen, grid, groups, estimate, options); };
   };
-  const auto weighted = [=](const Layer& l, const auto& grid) {
+  const auto by_importance = [=](const Layer& l, const auto& grid) {
     const Eigen::VectorXf square = fewbit::InputStatistics::of(l.X).mean_square().cast<float>();
     return fewbit::quantize(l.W, grid, groups, MseSearch{.importance{square.begin(), square.end()}});
   };
-  const auto by_default = [=](const Layer& l, const auto& grid) { return fewbit::gptq(l.W, l.seen, grid, groups); };
+  const auto default_gptq = [=](const Layer& l, const auto& grid) { return fewbit::gptq(l.W, l.seen, grid, groups); };
   return {
       {"round to nearest", rounded(MinMax{})},
       {"range of least error", rounded(MseSearch{})},
-      {"least error by mean x^2", weighted},
+      {"least error by mean x^2", by_importance},
       {"HQQ", rounded(fewbit::Hqq{})},
       {"HQQ, errors in scales", rounded(fewbit::Hqq{.in_scales = true})},
       {"AWQ", [=](const Layer& l, const auto& grid) { return fewbit::awq(l.W, l.X, grid, groups); }},
@@ -84,9 +101,9 @@ std::vector<Method> all_methods() {
       {"GPTQ, static scales", gptq(MinMax{}, {.act_order = false})},
       {"GPTQ, act-order", gptq(MinMax{}, {})},
       {"act-order, range^2.4", gptq(MseSearch{.exponent = 2.4}, {})},
-      {"GPTQ by default", by_default},
+      {"GPTQ by default", default_gptq},
       {"GPTQ by default, refined",
-       [=](const Layer& l, const auto& g) { return fewbit::refine(by_default(l, g), l.W, l.seen); }},
+       [=](const Layer& l, const auto& g) { return fewbit::refine(default_gptq(l, g), l.W, l.seen); }},
   };
 }
 
@@ -104,13 +121,13 @@ std::vector<Setting> measure(const std::vector<Method>& methods, std::vector<dou
     for (const int bits : widths) {
       Setting s{joined(kind.name, " ", bits), std::vector<double>(methods.size()), std::vector<double>(methods.size())};
       for (const Layer& layer : layers) {
-        double nearest = 0, nearest_unseen = 0;
+        double whole = 0, whole_unseen = 0;
         for (std::size_t m = 0; m < methods.size(); ++m) {
           const auto q = methods[m].quantize(layer, fewbit::Asymmetric(bits).including_zero());
           const double seen = output_error(layer.W, q, layer.seen), unseen = output_error(layer.W, q, layer.unseen);
-          if (m == 0) nearest = seen, nearest_unseen = unseen;
-          s.seen[m] += seen / nearest / 4;
-          s.unseen[m] += unseen / nearest_unseen / 4;
+          if (m == nearest) whole = seen, whole_unseen = unseen;
+          s.seen[m] += seen / whole / 4;
+          s.unseen[m] += unseen / whole_unseen / 4;
           if (bits == 4) bits_held[m] = q.bits_per_weight();
         }
       }
@@ -120,8 +137,7 @@ std::vector<Setting> measure(const std::vector<Method>& methods, std::vector<dou
   return settings;
 }
 
-// What an implementation in NumPy gives for these layers: five methods, of which the first is number `stale`.
-constexpr std::size_t weighted = 2, awq = 5, stale = 6, fixed_order = 8, act_order = 9, by_default = 11, refined = 12;
+// Measured for these layers without the library: stale .. act_order_range.
 const std::map<std::string, std::vector<double>> reference{
     {"weak 4", {.484, .474, .498, .361, .373}},   {"weak 2", {.584, .636, .519, .421, .358}},
     {"medium 4", {.368, .367, .377, .163, .168}}, {"medium 2", {.508, .715, .413, .211, .191}},
@@ -177,7 +193,7 @@ int main() {
   less("refined than not", refined, by_default);
   std::cout << order << '\n';
 
-  example::Table published({"reference, NumPy", "stale", "fresh", "static", "act-order", "range^2.4", "within 5%"});
+  example::Table published({"reference", "stale", "fresh", "static", "act-order", "range^2.4", "within 5%"});
   bool all_agree = true;
   for (const Setting& s : settings) {
     const auto found = reference.find(s.name);
