@@ -196,5 +196,49 @@ class MutableRows {
   Strided<Scalar> w_;
 };
 
+// A row as it is read, and where its result goes.
+struct RowPair {
+  const float* in;
+  float* out;
+  operator const float*() const { return in; }
+};
+
+// The rows of an expression beside those of a matrix that is made from them, so that neither is walked twice.
+template <class Derived, class Result>
+class RowPairs {
+ public:
+  RowPairs(const Rows<Derived>& in, const MutableRows<Result>& out)
+      : input_(in), in_(in.memory()), out_(out.memory()) {}
+
+  const auto& memory() const { return in_; }
+  const Rows<Derived>& input() const { return input_; }
+
+  // Calls f(i, pair) for rows first .. last - 1 in order; f leaves cols() floats in pair.out.
+  template <class F>
+  void each(Index first, Index last, F&& f) const {
+    const Index height = std::min(std::max(in_.panel(), out_.panel()), last - first);
+    Panel from(in_.is_float_rows() ? 0 : height, in_.cols), to(out_.is_float_rows() ? 0 : height, out_.cols);
+    for (Index i = first; i < last; i += height) {
+      const Index n = std::min(height, last - i);
+      if (!in_.is_float_rows()) from.read(in_, i, n);
+      for (Index k = 0; k < n; ++k)
+        f(i + k, RowPair{row<const float>(in_, i + k, from, k), row<float>(out_, i + k, to, k)});
+      if (!out_.is_float_rows()) to.write(out_, i, n);
+    }
+  }
+
+ private:
+  template <class Float, class T>
+  static Float* row(const Strided<T>& w, Index i, Panel& copy, Index k) {
+    if constexpr (std::is_same_v<std::remove_const_t<T>, float>)
+      if (w.is_float_rows()) return w.row(i);
+    return copy.row(k);
+  }
+
+  const Rows<Derived>& input_;
+  const Strided<const typename Derived::Scalar>& in_;
+  const Strided<typename Result::Scalar>& out_;
+};
+
 }  // namespace FEWBIT_ABI
 }  // namespace fewbit

@@ -35,7 +35,7 @@ inline constexpr Range empty_range{std::numeric_limits<float>::infinity(), -std:
 
 inline Range join(Range a, Range b) { return {b.lo < a.lo ? b.lo : a.lo, b.hi > a.hi ? b.hi : a.hi}; }
 
-// The rows of Rows or MutableRows, checked, with the range of each block's part of them.
+// The rows of Rows, MutableRows or RowPairs, checked, with the range of each block's part of them.
 template <class Source>
 class CheckedRows {
  public:
@@ -48,7 +48,7 @@ class CheckedRows {
     const kernel::Table& table = kernel::active();
     const auto cols = static_cast<std::size_t>(tiling_.cols), group = static_cast<std::size_t>(tiling_.block_cols);
     std::vector<Range> ranges(static_cast<std::size_t>(tiling_.blocks_across()));
-    source_.each(first, last, [&](Index i, auto* row) {
+    source_.each(first, last, [&](Index i, auto row) {
       table.ranges(row, cols, group, ranges.data());
       for (std::size_t g = 0; g < ranges.size(); ++g)
         if (!finite(ranges[g])) {
@@ -91,6 +91,20 @@ class CheckedRows {
   NonFinite nonfinite_;
 };
 
+// An estimator whose answers are known, one Affine for each block.
+struct KnownAffines {
+  const Tiling& tiling;
+  std::span<const Affine> affines;
+
+  Affine at(Index i, Index j) const {
+    return affines[static_cast<std::size_t>(i / tiling.block_rows * tiling.blocks_across() + j / tiling.block_cols)];
+  }
+  template <class G>
+  Affine operator()(const Block& block, const G&) const {
+    return at(block.row, block.col);
+  }
+};
+
 // Fits an Affine to one block after another.
 template <Grid G, Estimator<G> E>
 class BlockFitter {
@@ -105,6 +119,8 @@ class BlockFitter {
     if (!(r.lo <= r.hi)) r = {0, 0};  // not one finite weight
     if constexpr (RangeEstimator<E, G>) {
       return settled(estimate_(r, grid_), r, i, j);
+    } else if constexpr (std::is_same_v<E, KnownAffines>) {
+      return settled(estimate_.at(i, j), r, i, j);
     } else if constexpr (PlacedEstimator<E, G>) {
       block_.clear();
       gather(block_);
@@ -198,8 +214,15 @@ void apply_rows(const Source& source, const Coding& coding, const QuantizeOption
   const CheckedRows<Source> checked(source, coding.tiling, options.nonfinite);
   for_each_slice(coding.tiling.rows, row_grain(source, coding.tiling.cols), [&](Index first, Index last) {
     std::vector<float> scratch;
-    source.each(first, last, [&](Index i, auto* row) { apply(i, row, checked.cleaned(row, scratch), coding.row(i)); });
+    source.each(first, last, [&](Index i, auto row) { apply(i, row, checked.cleaned(row, scratch), coding.row(i)); });
   });
+}
+
+// What is only to be read.
+template <class Source>
+const auto& input_of(const Source& source) {
+  if constexpr (requires { source.input(); }) return source.input();
+  else return source;
 }
 
 // Fits every block of the source's rows, sets affines[b] for each, and calls apply as apply_rows does. A block inside
@@ -219,7 +242,7 @@ void fit_rows(const Source& source, const Tiling& tiling, const Levels& levels, 
     return for_each_slice(tiling.rows, grain, [&](Index first, Index last) {
       BlockFitter<G, E> fit(grid, estimate, scale, options.nonfinite);
       std::vector<float> scratch;
-      checked.each(first, last, [&](Index i, auto* row, const std::vector<Range>& ranges) {
+      checked.each(first, last, [&](Index i, auto row, const std::vector<Range>& ranges) {
         for (Index g = 0, j = 0; g < across; ++g, j += width)
           affines[static_cast<std::size_t>(i * across + g)] =
               fit(i, j, std::min(width, cols - j), ranges[static_cast<std::size_t>(g)],
@@ -232,10 +255,11 @@ void fit_rows(const Source& source, const Tiling& tiling, const Levels& levels, 
   // Blocks that span rows: first their ranges, each slice of rows its own, joined in the end.
   std::vector<Range> range(tiling.blocks(), empty_range);
   std::mutex joining;
+  const CheckedRows reader(input_of(source), tiling, options.nonfinite);
   for_each_slice(tiling.rows, grain, [&](Index first, Index last) {
     const Index top = first / height, down = (last - 1) / height + 1 - top;
     std::vector<Range> mine(static_cast<std::size_t>(down * across), empty_range);
-    checked.each(first, last, [&](Index i, auto*, const std::vector<Range>& ranges) {
+    reader.each(first, last, [&](Index i, auto, const std::vector<Range>& ranges) {
       Range* to = mine.data() + (i / height - top) * across;
       for (std::size_t g = 0; g < ranges.size(); ++g) to[g] = join(to[g], ranges[g]);
     });
