@@ -7,7 +7,6 @@
 #include <cmath>
 #include <exception>
 #include <iostream>
-#include <numbers>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,6 +16,7 @@
 #include "../support/image.hpp"
 #include "../support/numpy_random.hpp"
 #include "../support/terminal.hpp"
+#include "demo_weights.hpp"
 
 namespace {
 
@@ -26,22 +26,6 @@ using example::Matrix;
 using fewbit::Index;
 
 constexpr Index side = 24;
-
-// The page names no data. These weights are three waves, so that banding shows, a little noise, and a mean that is
-// not zero, so that the two schemes differ. Formed in double: every machine rounds them to the same floats.
-Matrix make_weights() {
-  example::NumpyRandom random(42);
-  Eigen::MatrixXd W = Eigen::MatrixXd::Constant(side, side, 0.25);
-  for (int wave = 0; wave < 3; ++wave) {
-    const double down = 2.5 * random.uniform() - 1.25, across = 2.5 * random.uniform() - 1.25, phase = random.uniform();
-    for (Index i = 0; i < side; ++i)
-      for (Index j = 0; j < side; ++j) {
-        const auto turn = (down * static_cast<double>(i) + across * static_cast<double>(j)) / static_cast<double>(side);
-        W(i, j) += 0.25 * std::cos(2 * std::numbers::pi * (turn + phase));
-      }
-  }
-  return (W + 0.01 * random.normals(side, side).cast<double>()).cast<float>();
-}
 
 // One width of the page: codes, decoded weights, and what they cost.
 struct Result {
@@ -217,7 +201,7 @@ void check_figures(example::Figures& figures, const Matrix& W, const std::vector
 
 int main(int argc, char** argv) {
   const std::string path = argc > 1 ? argv[1] : "demo.png";
-  const Matrix W = make_weights();
+  const Matrix W = example::demo_weights(side);
   std::vector<Result> asymmetric, linear;
   for (const int bits : {16, 8, 4, 2}) {
     asymmetric.emplace_back(W, fewbit::Asymmetric(bits));

@@ -43,13 +43,16 @@ class NumpyRandom {
     }
   }
 
-  // np.random.randn(rows, cols).astype(np.float32)
-  Matrix normals(Eigen::Index rows, Eigen::Index cols) {
-    Matrix m(rows, cols);
+  // np.random.randn(rows, cols)
+  Eigen::MatrixXd doubles(Eigen::Index rows, Eigen::Index cols) {
+    Eigen::MatrixXd m(rows, cols);
     for (Eigen::Index i = 0; i < rows; ++i)
-      for (Eigen::Index j = 0; j < cols; ++j) m(i, j) = static_cast<float>(normal());
+      for (Eigen::Index j = 0; j < cols; ++j) m(i, j) = normal();
     return m;
   }
+
+  // np.random.randn(rows, cols).astype(np.float32)
+  Matrix normals(Eigen::Index rows, Eigen::Index cols) { return doubles(rows, cols).cast<float>(); }
 
  private:
   std::mt19937 engine_;
