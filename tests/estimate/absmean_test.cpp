@@ -1,9 +1,11 @@
 // The mean magnitude as a scale: ternary weights as BitNet has them.
 
 #include <cmath>
+#include <stdexcept>
 #include <vector>
 
 #include <fewbit/estimate/absmean.hpp>
+#include <fewbit/grid/asymmetric.hpp>
 #include <fewbit/grid/symmetric.hpp>
 
 #include <support/catch.hpp>
@@ -37,4 +39,11 @@ TEST_CASE("sums of the largest and the smallest floats stay finite and positive"
   CHECK(fit(std::vector<float>(1000, std::numeric_limits<float>::max())).scale == std::numeric_limits<float>::max());
   const fewbit::Affine tiny = fit({std::numeric_limits<float>::denorm_min(), 0, 0, 0});
   CHECK(tiny.scale == std::numeric_limits<float>::denorm_min());
+}
+
+TEST_CASE("a grid on one side of zero is refused", "[estimate][absmean][bad-input]") {
+  const std::vector<float> block = {1, -2, 3};
+  const fewbit::Asymmetric grid(2);
+  CHECK_THROWS_AS(fewbit::AbsMean{}(block, fewbit::Stored<fewbit::Asymmetric>(grid, fewbit::ScaleType::f32)),
+                  std::invalid_argument);
 }

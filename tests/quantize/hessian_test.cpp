@@ -123,6 +123,7 @@ TEST_CASE("numbers whose squares leave the range of a float", "[hessian][bad-inp
 TEST_CASE("a Hessian may come from elsewhere", "[hessian]") {
   MatrixXd h(2, 2);
   h << 2, 1, 1, 3;
+  CHECK((Hessian::of(support::normal_matrix(5, 9, 5)).matrix() == of(support::normal_matrix(5, 9, 5)).matrix()));
   CHECK((Hessian::from_matrix(h, 10).matrix() == h));
   CHECK(Hessian::from_matrix(h, 10).samples() == 10);
   Hessian joined = Hessian::from_matrix(h, 4);
@@ -189,6 +190,7 @@ TEST_CASE("statistics of inputs", "[hessian]") {
       CHECK(s.mean_absolute()[i] == Approx(row.cwiseAbs().mean()));
       CHECK(s.mean_square()[i] == Approx(row.squaredNorm() / 77));
       CHECK(s.max_absolute()[i] == row.cwiseAbs().maxCoeff());
+      CHECK(s.importance()[static_cast<std::size_t>(i)] == static_cast<float>(s.mean_square()[i]));
     }
   }
   CHECK_THROWS_WITH(InputStatistics(3).mean_absolute(), Contains("never ran"));

@@ -115,7 +115,8 @@ int main() {
   choose(hash, tall, fewbit::Hqq{}), choose(hash, tall, fewbit::Hqq{.in_scales = true});
   fewbit::MovingAverage ranges;
   for (const fewbit::Index column : {0, 7, 100}) ranges.observe(std::span(tall.col(column).data(), 300));
-  choose(hash, tall, ranges), choose(hash, tall, fewbit::AbsMean{});
+  choose(hash, tall, ranges);
+  hash.add(fewbit::quantize(tall, fewbit::Symmetric(3), fewbit::per_group(40), fewbit::AbsMean{}));
   std::cout << fewbit::kernel::active().name << ' ' << std::hex << hash.value() << "\n";
   if (!products_agree) std::cerr << "q * x is not dequantize(q) * x\n";
   return products_agree ? 0 : 1;

@@ -155,7 +155,8 @@ template <class Derived, class Samples, Grid G>
 QuantizedMatrix awq(const Eigen::MatrixBase<Derived>& w, const Eigen::MatrixBase<Samples>& x, const G& grid,
                     Granularity granularity = per_group(128), const AwqOptions& options = {}) {
   if (x.rows() != w.cols())
-    fail_argument("awq: W is ", w.rows(), " x ", w.cols(), " and the samples have ", x.rows(), " inputs");
+    fail_argument("awq: W is ", w.rows(), " x ", w.cols(), " and the samples have ", x.rows(),
+                  " inputs; W is [out, in], and a column of X a sample");
   const Eigen::VectorXd mean_absolute = InputStatistics::of(x).mean_absolute();
   const Eigen::MatrixXf samples = x.template cast<float>();
   if (options.clip_samples < 1) fail_argument("awq: ", options.clip_samples, " samples are too few to cut ranges by");

@@ -39,7 +39,8 @@ template <class Derived, Grid G, Estimator<G> E>
 QuantizedMatrix gptq(const Eigen::MatrixBase<Derived>& w, const Hessian& hessian, const G& grid,
                      Granularity granularity, const E& estimate, const GptqOptions& options = {}) {
   if (hessian.inputs() != w.cols())
-    fail_argument("gptq: W is ", w.rows(), " x ", w.cols(), " and the Hessian has ", hessian.inputs(), " inputs");
+    fail_argument("gptq: W is ", w.rows(), " x ", w.cols(), " and the Hessian has ", hessian.inputs(),
+                  " inputs; W is [out, in], and a column of X a sample");
   QuantizedMatrix q(w.rows(), w.cols(), grid.levels(), granularity);
   const Levels& levels = q.levels();
   const Tiling& tiling = q.tiling();
@@ -58,7 +59,9 @@ QuantizedMatrix gptq(const Eigen::MatrixBase<Derived>& w, const Hessian& hessian
 
   // Groups of a row only: what spans all columns is fitted before any of them has moved.
   const bool refit = options.scales != GroupScales::from_original && across > 1;
-  const auto code_column = [&](Index a) { return refit ? n - 1 - a : c.inputs[static_cast<std::size_t>(a)]; };
+  // Groups of one column are the same in any order.
+  const bool in_order_taken = refit && width > 1;
+  const auto code_column = [&](Index a) { return in_order_taken ? n - 1 - a : c.inputs[static_cast<std::size_t>(a)]; };
   const auto block_of = [&](Index row, Index column) {
     return static_cast<std::size_t>(row / tiling.block_rows * across + column / width);
   };
@@ -78,7 +81,7 @@ QuantizedMatrix gptq(const Eigen::MatrixBase<Derived>& w, const Hessian& hessian
           for (Index k = g * width; k < g * width + columns; ++k) block.push_back(e.target(r, n - 1 - k));
         Range range;
         kernel::active().ranges(block.data(), block.size(), block.size(), &range);
-        affines[block_of(top + i, g * width)] =
+        affines[block_of(top + i, code_column(n - 1 - g * width))] =
             fit(top + i, g * width, columns, range, [&](std::vector<float>& to_fit) { to_fit = block; });
       }
   };
@@ -138,7 +141,7 @@ QuantizedMatrix gptq(const Eigen::MatrixBase<Derived>& w, const Hessian& hessian
   report.loss_before = std::accumulate(report.row_loss_before.begin(), report.row_loss_before.end(), 0.);
   report.loss_after = std::accumulate(report.row_loss_after.begin(), report.row_loss_after.end(), 0.);
   q.set_params(affines);
-  if (refit && options.act_order) {
+  if (in_order_taken && options.act_order) {
     InputMap map;
     for (Index k = 0; k < n; ++k)
       map.order.push_back(static_cast<std::uint32_t>(c.inputs[static_cast<std::size_t>(n - 1 - k)]));
@@ -152,6 +155,13 @@ template <class Derived, Grid G>
 QuantizedMatrix gptq(const Eigen::MatrixBase<Derived>& w, const Hessian& hessian, const G& grid,
                      Granularity granularity = per_channel(), const GptqOptions& options = {}) {
   return gptq(w, hessian, grid, granularity, GptqRange{}, options);
+}
+
+// From all the samples there are, x[in, samples].
+template <class Derived, class Samples, Grid G>
+QuantizedMatrix gptq(const Eigen::MatrixBase<Derived>& w, const Eigen::MatrixBase<Samples>& x, const G& grid,
+                     Granularity granularity = per_channel(), const GptqOptions& options = {}) {
+  return gptq(w, Hessian::of(x), grid, granularity, GptqRange{}, options);
 }
 
 }  // namespace FEWBIT_ABI

@@ -124,6 +124,14 @@ class Hessian {
   // Throws std::invalid_argument for a negative number of inputs.
   explicit Hessian(Index inputs) : products_(checked(inputs), true), inputs_(inputs) {}
 
+  // Of all the samples there are, x[in, samples].
+  template <class Derived>
+  static Hessian of(const Eigen::MatrixBase<Derived>& x) {
+    Hessian h(x.rows());
+    h.add(x);
+    return h;
+  }
+
   // One that was computed elsewhere, from so many samples. Throws std::invalid_argument unless h is square and samples
   // is above 0, std::domain_error unless h is finite.
   template <class Derived>

@@ -2,8 +2,10 @@
 // How large a layer's inputs are, each for itself: what scaling them needs to know. Rule: batches of any size and type,
 // sums in double; nothing is answered before the first sample.
 
+#include <algorithm>
 #include <cmath>
-#include <utility>
+#include <limits>
+#include <vector>
 
 #include <fewbit/eigen/rows.hpp>
 
@@ -60,6 +62,12 @@ class InputStatistics {
   Eigen::VectorXd mean_absolute() const { return absolute_ / count(); }
   Eigen::VectorXd mean_square() const { return square_ / count(); }
   Eigen::VectorXd max_absolute() const { return count(), most_; }
+
+  // mean x^2 as MseSearch::importance takes it.
+  std::vector<float> importance() const {
+    const Eigen::VectorXf mean = mean_square().cast<float>().cwiseMin(std::numeric_limits<float>::max());
+    return {mean.begin(), mean.end()};
+  }
 
  private:
   double count() const {

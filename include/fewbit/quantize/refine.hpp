@@ -94,5 +94,12 @@ QuantizedMatrix refine(QuantizedMatrix q, const Eigen::MatrixBase<Derived>& w, c
   return q;
 }
 
+// From all the samples there are, x[in, samples].
+template <class Derived, class Samples>
+QuantizedMatrix refine(QuantizedMatrix q, const Eigen::MatrixBase<Derived>& w, const Eigen::MatrixBase<Samples>& x,
+                       int passes = 3) {
+  return refine(std::move(q), w, Hessian::of(x), passes);
+}
+
 }  // namespace FEWBIT_ABI
 }  // namespace fewbit
