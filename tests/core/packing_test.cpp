@@ -29,6 +29,15 @@ void round_trip(support::Tally& tally, support::Guarded<std::uint8_t>& room, con
     tally.check(row[i] == expected[i], bits, " bits, ", codes.size(), " codes: byte ", i, " is ", int{row[i]});
   for (std::size_t k = 0; k < codes.size(); ++k)
     tally.check(fewbit::get_code(row.data(), k, bits) == codes[k], bits, " bits, ", codes.size(), " codes: code ", k);
+  fewbit::CodeReader read(row.data(), bits);
+  for (std::size_t k = 0; k < codes.size(); ++k)
+    tally.check(read() == codes[k], bits, " bits, ", codes.size(), " codes: code ", k, " in turn");
+  for (std::uint8_t& byte : row) byte = 0xa5;
+  fewbit::CodeWriter write(row.data(), bits);
+  for (const unsigned code : codes) write(code);
+  write.finish();
+  for (std::size_t i = 0; i < row.size(); ++i)
+    tally.check(row[i] == expected[i], bits, " bits, ", codes.size(), " codes in turn: byte ", i, " is ", int{row[i]});
   tally.check(room.intact(), bits, " bits, ", codes.size(), " codes: a byte before the row changed");
 }
 

@@ -25,17 +25,6 @@ constexpr void put_code(std::uint8_t* row, std::size_t k, int bits, unsigned cod
   }
 }
 
-// A whole row, padding included: packed_bytes(n, bits) bytes.
-constexpr void put_codes(const std::uint16_t* codes, std::size_t n, int bits, std::uint8_t* row) {
-  std::uint32_t word = 0;
-  int held = 0;  // bits waiting in word: below 8 between codes
-  for (std::size_t k = 0; k < n; ++k) {
-    word |= std::uint32_t{codes[k]} << held;
-    for (held += bits; held >= 8; held -= 8, word >>= 8) *row++ = static_cast<std::uint8_t>(word);
-  }
-  if (held > 0) *row = static_cast<std::uint8_t>(word);
-}
-
 constexpr unsigned get_code(const std::uint8_t* row, std::size_t k, int bits) {
   const std::size_t bit = k * static_cast<std::size_t>(bits);
   const unsigned offset = bit % 8, end = offset + static_cast<unsigned>(bits);  // at most 7 + 16 bits: 3 bytes
@@ -45,5 +34,40 @@ constexpr unsigned get_code(const std::uint8_t* row, std::size_t k, int bits) {
   if (end > 16) word |= static_cast<unsigned>(p[2]) << 16;
   return (word >> offset) & ((1u << bits) - 1);
 }
+
+// The codes of a row, one after the other from its first.
+class CodeReader {
+ public:
+  constexpr CodeReader(const std::uint8_t* row, int bits) : next_(row), bits_(static_cast<unsigned>(bits)) {}
+  constexpr unsigned operator()() {
+    for (; held_ < bits_; held_ += 8) word_ |= static_cast<std::uint32_t>(*next_++) << held_;
+    const unsigned code = word_ & ((1u << bits_) - 1);
+    word_ >>= bits_, held_ -= bits_;
+    return code;
+  }
+
+ private:
+  const std::uint8_t* next_;
+  unsigned bits_, held_ = 0;  // bits waiting in word_
+  std::uint32_t word_ = 0;
+};
+
+// Writes them; finish() writes the last byte of a row, padding included.
+class CodeWriter {
+ public:
+  constexpr CodeWriter(std::uint8_t* row, int bits) : next_(row), bits_(static_cast<unsigned>(bits)) {}
+  constexpr void operator()(unsigned code) {
+    word_ |= code << held_;
+    for (held_ += bits_; held_ >= 8; held_ -= 8, word_ >>= 8) *next_++ = static_cast<std::uint8_t>(word_);
+  }
+  constexpr void finish() {
+    if (held_ > 0) *next_ = static_cast<std::uint8_t>(word_);
+  }
+
+ private:
+  std::uint8_t* next_;
+  unsigned bits_, held_ = 0;
+  std::uint32_t word_ = 0;
+};
 
 }  // namespace fewbit

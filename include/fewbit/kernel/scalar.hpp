@@ -160,17 +160,12 @@ inline void quantize_bytes(const float* x, const Row& r, std::uint8_t* packed) {
 
 // Codes of any width, which may lie across bytes.
 inline void quantize_bits(const float* x, const Row& r, std::uint8_t* packed) {
-  const auto bits = static_cast<unsigned>(r.levels->bits());
-  std::uint32_t word = 0;
-  unsigned held = 0;  // bits waiting in word: below 8 between weights
+  CodeWriter write(packed, r.levels->bits());
   each_group(r, [&](std::size_t k, std::size_t end, Affine a) {
     const Coder code(a, *r.levels);
-    for (; k < end; ++k) {
-      word |= code(x[k]) << held;
-      for (held += bits; held >= 8; held -= 8, word >>= 8) *packed++ = static_cast<std::uint8_t>(word);
-    }
+    for (; k < end; ++k) write(code(x[k]));
   });
-  if (held > 0) *packed = static_cast<std::uint8_t>(word);
+  write.finish();
 }
 
 // Whether no byte holds codes of two groups.
@@ -208,16 +203,9 @@ inline void dequantize_bytes(const std::uint8_t* packed, const Row& r, float* ou
 
 inline void dequantize_bits(const std::uint8_t* packed, const Row& r, float* out) {
   const Levels& l = *r.levels;
-  const auto bits = static_cast<unsigned>(l.bits());
-  std::uint32_t word = 0;
-  unsigned held = 0;
+  CodeReader code(packed, l.bits());
   each_group(r, [&](std::size_t k, std::size_t end, Affine a) {
-    for (; k < end; ++k) {
-      for (; held < bits; held += 8) word |= static_cast<std::uint32_t>(*packed++) << held;
-      const auto code = static_cast<int>(word & ((1u << bits) - 1));
-      word >>= bits, held -= bits;
-      out[k] = weight(l[code], a);
-    }
+    for (; k < end; ++k) out[k] = weight(l[static_cast<int>(code())], a);
   });
 }
 

@@ -24,23 +24,6 @@ inline float sum4(Float4 v) { return (v[0] + v[2]) + (v[1] + v[3]); }
 inline std::size_t arranged(std::size_t n, std::size_t, const Levels&) { return n; }
 inline void arrange(const float* x, std::size_t n, const Levels&, float* to) { std::copy_n(x, n, to); }
 
-// Reads the codes of a row, one after the other.
-class Reader {
- public:
-  Reader(const std::uint8_t* packed, int bits) : next_(packed), bits_(static_cast<unsigned>(bits)) {}
-  int operator()() {
-    for (; held_ < bits_; held_ += 8) word_ |= static_cast<std::uint32_t>(*next_++) << held_;
-    const auto code = static_cast<int>(word_ & ((1u << bits_) - 1));
-    word_ >>= bits_, held_ -= bits_;
-    return code;
-  }
-
- private:
-  const std::uint8_t* next_;
-  unsigned bits_, held_ = 0;
-  std::uint32_t word_ = 0;
-};
-
 inline constexpr std::size_t piece = 64;  // levels that are decoded and then multiplied
 
 inline float dot4(const float* a, const float* b, std::size_t n) {
@@ -56,12 +39,12 @@ inline void dot(const CodedRows& w, const Columns<float>& x, float* y) {
   const Levels& l = *w.levels;
   for (std::size_t r = 0; r < w.rows; ++r) {
     for (std::size_t c = 0; c < x.count; ++c) y[c * tile_rows + r] = 0;
-    Reader code(w.packed[r], l.bits());
+    CodeReader code(w.packed[r], l.bits());
     each_group({w.n, w.group, w.affine[r], &l}, [&](std::size_t k, std::size_t end, Affine a) {
       float level[piece];
       for (; k < end; k += piece) {
         const std::size_t n = std::min(piece, end - k);
-        for (std::size_t j = 0; j < n; ++j) level[j] = l[code()] - a.zero;
+        for (std::size_t j = 0; j < n; ++j) level[j] = l[static_cast<int>(code())] - a.zero;
         for (std::size_t c = 0; c < x.count; ++c)
           y[c * tile_rows + r] += a.scale * dot4(level, x.x + c * x.stride + k, n);
       }
@@ -107,16 +90,14 @@ inline void arrange_int8(const std::int8_t* x, std::size_t n, std::size_t, const
 
 inline void dot_int8(const CodedRows& w, const Columns<std::int8_t>& x, float* y) {
   const Levels& l = *w.levels;
-  const auto code = [&](const std::uint8_t* packed, std::size_t k) -> int {
-    return l.bits() == 8 ? packed[k] : packed[k / 2] >> k % 2 * 4 & 15;
-  };
   for (std::size_t r = 0; r < w.rows; ++r) {
     for (std::size_t c = 0; c < x.count; ++c) y[c * tile_rows + r] = 0;
+    CodeReader code(w.packed[r], l.bits());
     each_group({w.n, w.group, w.affine[r], &l}, [&](std::size_t k, std::size_t end, Affine a) {
       for (; k < end; k += piece) {
         const std::size_t n = std::min(piece, end - k);
         int codes[piece];
-        for (std::size_t j = 0; j < n; ++j) codes[j] = code(w.packed[r], k + j);
+        for (std::size_t j = 0; j < n; ++j) codes[j] = static_cast<int>(code());
         for (std::size_t c = 0; c < x.count; ++c) {
           const std::int8_t* const column = x.x + c * x.stride + k;
           int products = 0, sum = 0;

@@ -127,14 +127,9 @@ Eigen::Matrix<std::int32_t, Eigen::Dynamic, Derived::ColsAtCompileTime> integer_
   for_each_slice(q.rows(), 64, [&](Index from, Index to) {
     std::vector<std::int16_t> row(static_cast<std::size_t>(padded), 0);
     for (Index i = from; i < to; ++i) {
-      const std::uint8_t* codes = q.codes(i);
-      for (Index k = 0; k < n; ++k) {
-        const auto at = static_cast<std::size_t>(k);
-        const unsigned code = levels.bits() == 8   ? codes[at]
-                              : levels.bits() == 4 ? (codes[at / 2] >> (at % 2 * 4)) & 15u
-                                                   : get_code(codes, at, levels.bits());
-        row[at] = static_cast<std::int16_t>(first + static_cast<int>(code));
-      }
+      CodeReader code(q.codes(i), levels.bits());
+      for (Index k = 0; k < n; ++k)
+        row[static_cast<std::size_t>(k)] = static_cast<std::int16_t>(first + static_cast<int>(code()));
       for (Index c = 0; c < x.cols(); ++c) y(i, c) = integer_dot(row.data(), columns.data() + c * padded, padded);
     }
   });

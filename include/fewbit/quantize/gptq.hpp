@@ -116,8 +116,11 @@ QuantizedMatrix gptq(const Eigen::MatrixBase<Derived>& w, const Hessian& hessian
         });
         progress.rounded(static_cast<double>(tile.rows * (end - begin)) / static_cast<double>(rows * n));
       }
-      for (Index i = 0; i < tile.rows; ++i)
-        put_codes(codes.data() + i * n, static_cast<std::size_t>(n), q.bits(), q.codes(top + i));
+      for (Index i = 0; i < tile.rows; ++i) {
+        CodeWriter write(q.codes(top + i), q.bits());
+        for (Index k = 0; k < n; ++k) write(codes[static_cast<std::size_t>(i * n + k)]);
+        write.finish();
+      }
       if (options.report == nullptr) continue;
       start();
       c.losses(tile, before, [&](const ColumnPart& part) {
