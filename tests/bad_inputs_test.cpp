@@ -311,6 +311,19 @@ TEST_CASE("classes 4 and 7: a block of one value near the largest float decodes 
   tally.require(90 * 48 * 2);
 }
 
+TEST_CASE("classes 2 and 4: saturating, an infinity among the largest floats decodes to a finite weight",
+          "[bad-input][class-2][class-4]") {
+  Tally tally;
+  for (const GridCase& c : some_grids())
+    for (const float sign : {1.f, -1.f}) {
+      MatrixXf w = MatrixXf::Constant(1, 3, sign * huge);
+      w(0, 2) = sign * std::numeric_limits<float>::infinity();
+      const QuantizedMatrix q = support::quantize(w, c.grid, fewbit::per_tensor(), support::saturating);
+      for (Index j = 0; j < 3; ++j) tally.check(std::isfinite(q(0, j)), c.name, ": ", w(0, j), " decodes to ", q(0, j));
+    }
+  tally.require(30 * 6);
+}
+
 TEST_CASE("class 5: a block of zeros has scale 1 and decodes to exact zeros, whatever else is in the matrix",
           "[bad-input][class-5]") {
   Tally tally;

@@ -32,4 +32,5 @@
 #include <fewbit/quantize/lsq.hpp>
 #include <fewbit/quantize/quantize.hpp>
 #include <fewbit/quantize/refine.hpp>
+#include <fewbit/quantize/row_losses.hpp>
 #include <fewbit/quantize/smooth_quant.hpp>

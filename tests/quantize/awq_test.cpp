@@ -205,3 +205,33 @@ TEST_CASE("SmoothQuant says no, and leaves alone what it cannot scale", "[smooth
   w(2, 1) = INFINITY;
   CHECK_THROWS_AS(fewbit::smooth_quant(w, x), std::domain_error);
 }
+
+TEST_CASE("a scale that leaves the range of floats is no choice", "[awq][bad-input]") {
+  MatrixXf w = support::normal_matrix(4, 16, 281), x = uneven(16, 30, 282);
+  w.row(1) *= 60000.f;  // near the end of f16
+  x.row(2) *= 1000;
+  for (const fewbit::ScaleType t : {fewbit::ScaleType::f16, fewbit::ScaleType::f32})
+    CHECK(fewbit::dequantize(fewbit::awq(w, x, Symmetric(4), fewbit::per_group(4, t))).allFinite());
+  AwqReport report;
+  AwqOptions options;
+  options.report = &report;
+  fewbit::awq(w * 1e25f, x * 1e10f, Symmetric(3), fewbit::per_group(4), options);
+  CHECK(std::isfinite(report.loss));
+  const double large = report.loss / report.loss_nearest;
+  fewbit::awq(w, x, Symmetric(3), fewbit::per_group(4), options);
+  CHECK(report.loss / report.loss_nearest == Approx(large).epsilon(0.01));
+  CHECK(large < 0.9);
+  report.loss = 42;
+  w(0, 0) = NAN;
+  CHECK_THROWS_AS(fewbit::awq(w, x, Symmetric(3), fewbit::per_group(4), options), std::domain_error);
+  CHECK(report.loss == 42);
+  options.clips = 0;
+  CHECK_NOTHROW(fewbit::awq(w.bottomRows(3), x, Symmetric(3), fewbit::per_group(4), options));
+}
+
+TEST_CASE("SmoothQuant leaves alone what its scale would take out of range", "[smooth_quant][bad-input]") {
+  for (const float size : {1e20f, 1e-25f}) {
+    const MatrixXf w = size * support::normal_matrix(3, 8, 283), x = size * uneven(8, 9, 284);
+    CHECK(fewbit::compare(w, fewbit::dequantize(fewbit::smooth_quant(w, x, 1))).sqnr_db > 20);
+  }
+}

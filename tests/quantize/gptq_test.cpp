@@ -499,3 +499,122 @@ TEST_CASE("refining says no to what does not belong together", "[gptq][refine][b
   w(1, 2) = INFINITY;
   CHECK_THROWS_WITH(fewbit::refine(q, w, h), Contains("row 1, column 2"));
 }
+
+TEST_CASE("a matrix that is no Hessian at all is damped in a few steps", "[gptq][bad-input]") {
+  const MatrixXf w = support::normal_matrix(3, 2, 121);
+  for (const double diagonal : {1e-320, 1e-290, 1e-20, 1e-3}) {
+    MatrixXd h(2, 2);
+    h << diagonal, 1, 1, diagonal;
+    GptqReport report;
+    GptqOptions options;
+    options.report = &report;
+    std::vector<double> parts;
+    options.progress = [&](double done) { return parts.push_back(done), true; };
+    const QuantizedMatrix q = fewbit::gptq(w, Hessian::from_matrix(h), Symmetric(4), fewbit::per_channel(), options);
+    CHECK(fewbit::dequantize(q).allFinite());
+    CHECK(report.damping_steps > 0);
+    CHECK(report.damping_steps < 20);
+    CHECK(std::is_sorted(parts.begin(), parts.end()));
+    CHECK(parts.back() == 1);
+  }
+}
+
+TEST_CASE("dead inputs change nothing for the others", "[gptq]") {
+  const MatrixXf w = support::normal_matrix(6, 40, 122);
+  MatrixXf x = correlated(20, 60, 123);
+  x.row(3) *= 30;
+  MatrixXf with_dead = MatrixXf::Zero(40, 60);
+  with_dead.topRows(20) = x;
+  const QuantizedMatrix alone = fewbit::gptq(w.leftCols(20), hessian_of(x), Symmetric(3), fewbit::per_group(20)),
+                        together = fewbit::gptq(w, hessian_of(with_dead), Symmetric(3), fewbit::per_group(20));
+  for (Index i = 0; i < 6; ++i)
+    for (Index j = 0; j < 20; ++j) CHECK(alone.code(i, j) == together.code(i, j));
+}
+
+namespace {
+
+struct Placed {
+  fewbit::Affine operator()(const fewbit::Block& block, const auto& grid) const {
+    return grid.fit({-1.f - static_cast<float>(block.col), 1});
+  }
+};
+
+}  // namespace
+
+TEST_CASE("importances stay with their inputs when groups are of columns in another order", "[gptq]") {
+  const Index n = 64;
+  const MatrixXf w = support::normal_matrix(8, n, 124), x = correlated(n, 200, 125);
+  const Hessian hessian = hessian_of(x);
+  std::vector<Index> order(static_cast<std::size_t>(n));
+  std::iota(order.begin(), order.end(), Index{0});
+  const MatrixXd h = hessian.matrix();
+  std::stable_sort(order.begin(), order.end(), [&](Index a, Index b) { return h(a, a) > h(b, b); });
+  fewbit::MseSearch search, permuted;
+  for (Index j = 0; j < n; ++j) search.importance.push_back(static_cast<float>(1 + (j * j) % 17));
+  for (Index k = 0; k < n; ++k)
+    permuted.importance.push_back(search.importance[static_cast<std::size_t>(order[static_cast<std::size_t>(k)])]);
+  GptqOptions taken, natural;
+  taken.scales = natural.scales = GroupScales::fresh, natural.act_order = false;
+  const QuantizedMatrix q = fewbit::gptq(w, hessian, Symmetric(3), fewbit::per_group(16), search, taken),
+                        by_hand = fewbit::gptq(MatrixXf(w(Eigen::all, order)),
+                                               Hessian::from_matrix(MatrixXd(h(order, order))), Symmetric(3),
+                                               fewbit::per_group(16), permuted, natural);
+  CHECK(std::equal(q.codes().begin(), q.codes().end(), by_hand.codes().begin()));
+  CHECK_THROWS_WITH(fewbit::gptq(w, hessian, Symmetric(3), fewbit::per_group(16), Placed{}, taken),
+                    Contains("reordered"));
+  CHECK_NOTHROW(fewbit::gptq(w, hessian, Symmetric(3), fewbit::per_group(16), Placed{}, natural));
+}
+
+TEST_CASE("GPTAQ's first group is fitted to the weights as they are", "[gptq]") {
+  const MatrixXf w = support::normal_matrix(4, 32, 126), original = correlated(32, 100, 127),
+                 x = original + 0.2f * correlated(32, 100, 128);
+  Hessian hessian(32);
+  hessian.add(x, original);
+  for (const GroupScales rule : {GroupScales::fresh, GroupScales::stale}) {
+    GptqOptions options;
+    options.scales = rule, options.act_order = false, options.asymmetry = 0.25;
+    const QuantizedMatrix q = fewbit::gptq(w, hessian, Symmetric(4), fewbit::per_group(8), MinMax{}, options),
+                          nearest = fewbit::quantize(w, Symmetric(4), fewbit::per_group(8));
+    for (Index i = 0; i < 4; ++i) CHECK(q.affine(i, 0) == nearest.affine(i, 0));
+  }
+}
+
+TEST_CASE("a call that throws leaves its report alone, and looks at dead inputs' weights too", "[gptq][bad-input]") {
+  MatrixXf x = correlated(3, 20, 129), w = support::normal_matrix(2, 3, 130);
+  x.row(1).setZero();
+  w(1, 1) = NAN;
+  GptqReport report;
+  report.loss_after = 42;
+  GptqOptions options;
+  options.report = &report;
+  CHECK_THROWS_WITH(fewbit::gptq(w, hessian_of(x), Symmetric(4), fewbit::per_channel(), options),
+                    Contains("row 1, column 1"));
+  CHECK(report.loss_after == 42);
+  CHECK_THROWS_WITH(fewbit::gptq(MatrixXd::Constant(2, 3, 1e300), hessian_of(x), Symmetric(4)), Contains("1e+300"));
+  for (const double asymmetry : {1e38, -.1, std::nan("")}) {
+    options = {};
+    options.asymmetry = asymmetry;
+    CHECK_THROWS_AS(fewbit::gptq(w, hessian_of(x), Symmetric(4), fewbit::per_channel(), options),
+                    std::invalid_argument);
+  }
+}
+
+TEST_CASE("losses are those of the definition, however small", "[gptq]") {
+  const MatrixXf w = support::normal_matrix(5, 64, 131);
+  for (const Index samples : {1, 3, 500}) {
+    const Hessian hessian = hessian_of(support::normal_matrix(64, samples, 132));
+    const MatrixXd h = hessian.matrix();
+    for (const double damping : {0.01, 100., 1e6}) {
+      GptqReport report;
+      GptqOptions options;
+      options.report = &report, options.damping = damping;
+      const QuantizedMatrix q = fewbit::gptq(w, hessian, Symmetric(4), fewbit::per_channel(), options);
+      const double expected = loss(w.cast<double>(), q, h);
+      CHECK(report.loss_after == Approx(expected).epsilon(1e-9).margin(1e-9 * report.loss_before));
+      CHECK(fewbit::row_losses(w, q, hessian).sum() ==
+            Approx(expected).epsilon(1e-9).margin(1e-9 * report.loss_before));
+    }
+  }
+  const Hessian h = hessian_of(correlated(64, 90, 133));
+  CHECK_THROWS_AS(fewbit::row_losses(w.topRows(3), fewbit::quantize(w, Symmetric(4)), h), std::invalid_argument);
+}

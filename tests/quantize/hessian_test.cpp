@@ -201,3 +201,21 @@ TEST_CASE("statistics of inputs", "[hessian]") {
   CHECK_THROWS_WITH(whole.add(MatrixXf::Constant(13, 1, NAN)), Contains("input 0"));
   CHECK(whole.samples() == 77);
 }
+
+TEST_CASE("inputs of very different size keep their digits", "[hessian][bad-input]") {
+  MatrixXf x = support::normal_matrix(4, 40, 9);
+  x.row(1) *= 1e-24f, x.row(2) *= 1e20f, x.row(3) *= 1e-2f, x(3, 7) = 1e21f;
+  const MatrixXd h = of(x).matrix(), expected = exact(x, x);
+  for (Index i = 0; i < 4; ++i)
+    for (Index j = 0; j < 4; ++j)
+      CHECK(std::fabs(h(i, j) - expected(i, j)) <= 0x1p-20 * std::sqrt(expected(i, i) * expected(j, j)));
+}
+
+TEST_CASE("a matrix too large to be added up is refused", "[hessian][bad-input]") {
+  CHECK_THROWS_WITH(Hessian::from_matrix(MatrixXd::Constant(2, 2, 1e300), 10'000'000'000), Contains("1e+300"));
+  CHECK((Hessian::from_matrix(MatrixXd::Identity(2, 2) * 1e307).matrix() == MatrixXd::Identity(2, 2) * 1e307));
+  Hessian h(2);
+  h.add(MatrixXf(2, 0), MatrixXf(2, 0));  // no pair at all
+  h.add(MatrixXf::Ones(2, 3));
+  CHECK_THROWS_WITH(h.deviation(), Contains("add(x, original)"));
+}

@@ -1,6 +1,8 @@
 #pragma once
 // The mean magnitude as the scale. Rule: no range is looked at; whatever lies beyond the last level is clipped.
 
+#include <cmath>
+
 #include <fewbit/estimate/estimate.hpp>
 #include <fewbit/grid/symmetric.hpp>
 #include <fewbit/kernel/dispatch.hpp>
@@ -19,7 +21,8 @@ struct AbsMean {
     const double sum = kernel::active().absolute_sum(block.data(), block.size());
     if (sum == 0) return {};
     const float scale = round_scale(sum / static_cast<double>(block.size()), ScaleType::f32);
-    return {round_scale(scale, grid.scale_type()), 0};
+    const float stored = round_scale(scale, grid.scale_type());
+    return {std::isfinite(stored) ? stored : scale, 0};  // the latter is refused by its value
   }
 };
 

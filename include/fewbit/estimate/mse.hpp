@@ -41,6 +41,14 @@ struct MseSearch {
     check_importance(0, importance.size());
   }
 
+  // The same for columns in another order: column k is for input inputs[k].
+  MseSearch reordered(std::span<const Index> inputs) const {
+    MseSearch to = *this;
+    for (std::size_t k = 0; k < importance.size(); ++k)
+      to.importance[k] = importance[static_cast<std::size_t>(inputs[k])];
+    return to;
+  }
+
   template <class G>
   Affine operator()(const Block& block, const G& grid) const {
     check_fields();

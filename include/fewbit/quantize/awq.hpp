@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <numeric>
+#include <stdexcept>
 #include <vector>
 
 #include <fewbit/quantize/fake_quantize.hpp>
@@ -105,12 +106,11 @@ QuantizedMatrix awq_search(const Eigen::MatrixBase<Derived>& w, const OutputErro
                            const OutputError& clip_inputs, const Eigen::VectorXd& mean_absolute, const G& grid,
                            Granularity granularity, const AwqOptions& options) {
   using RowMajor = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-  if (options.ratios < 1 || options.clips < 1)
+  if (options.ratios < 1 || options.clips < 0)
     fail_argument("awq: ", options.ratios, " ratios and ", options.clips, " clips are not possible; 20 are usual");
   if (!(options.most_clipped >= 0 && options.most_clipped < 1))
     fail_argument("awq: a range cannot be cut by ", options.most_clipped, "; use 0 to less than 1");
-  AwqReport unasked, &report = options.report != nullptr ? *options.report : unasked;
-  report = {};
+  AwqReport report;
   if (w.size() == 0) return quantize(w, grid, granularity);
   const RowMajor weights = w.template cast<float>();
   const auto scaled = [&](const Eigen::VectorXf& s) -> RowMajor { return weights * s.asDiagonal(); };
@@ -121,8 +121,12 @@ QuantizedMatrix awq_search(const Eigen::MatrixBase<Derived>& w, const OutputErro
     const Eigen::VectorXf s = i == 0 ? best : awq_scale(mean_absolute, ratio);
     if (s.size() == 0) continue;
     RowMajor rounded = scaled(s);
-    if (i > 0 && !rounded.allFinite()) continue;
-    fake_quantize_in_place(rounded, grid, granularity);
+    try {
+      fake_quantize_in_place(rounded, grid, granularity);
+    } catch (const std::domain_error&) {  // scaled out of a float, or of the type of its scales: not a choice
+      if (i == 0) throw;
+      continue;
+    }
     const double loss = output_loss(inputs, weights, rounded, s);
     if (i == 0) report.loss_nearest = report.loss_scaled = loss;
     if (i == 0 || !(loss < report.loss_scaled)) continue;
@@ -142,6 +146,7 @@ QuantizedMatrix awq_search(const Eigen::MatrixBase<Derived>& w, const OutputErro
       report.loss = loss, q = std::move(clipped);
   }
   q.set_input_map(inverse_scale(best));
+  if (options.report != nullptr) *options.report = report;
   return q;
 }
 
@@ -159,7 +164,8 @@ QuantizedMatrix awq(const Eigen::MatrixBase<Derived>& w, const Eigen::MatrixBase
                   " inputs; W is [out, in], and a column of X a sample");
   const Eigen::VectorXd mean_absolute = InputStatistics::of(x).mean_absolute();
   const Eigen::MatrixXf samples = x.template cast<float>();
-  if (options.clip_samples < 1) fail_argument("awq: ", options.clip_samples, " samples are too few to cut ranges by");
+  if (options.clip_samples < 1)
+    fail_argument("awq: ", options.clip_samples, " samples are too few to cut ranges by; 512 are usual");
   const Index every = (samples.cols() + options.clip_samples - 1) / options.clip_samples;
   const Eigen::MatrixXf some = samples(Eigen::all, Eigen::seq(0, samples.cols() - 1, every));
   return awq_search(w, OutputError(samples), OutputError(some), mean_absolute, grid, granularity, options);

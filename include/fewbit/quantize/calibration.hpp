@@ -28,10 +28,11 @@ struct Cancelled : std::runtime_error {
 enum class GroupScales { from_original, fresh, stale };
 
 struct GptqReport {
-  double damping = 0;              // what was added to the diagonal of H, over its mean
+  double damping = 0;              // what was added to the diagonal of H, over its mean (of inputs that are not dead)
   int damping_steps = 0;           // how often it had to be raised to get a factor
-  std::vector<Index> dead_inputs;  // inputs that were always 0: their weights count as 0
-  // (w - q) H (w - q)^T of each row, rounded to nearest and in the result, and their sums.
+  std::vector<Index> dead_inputs;  // inputs whose H_ii is not above 0: their weights count as 0
+  // row_losses of round to nearest and of the result, and their sums. H carries the rounding of floats: where almost
+  // nothing is lost, a loss can come out below 0.
   std::vector<double> row_loss_before, row_loss_after;
   double loss_before = 0, loss_after = 0;
 };
@@ -48,149 +49,124 @@ struct GptqOptions {
   GptqReport* report = nullptr;               // asking for one takes another matrix product
 };
 
-// Parts of the work, from any thread, on their way to the progress function.
+// How far the work has come, told to the progress function by one thread at a time.
 class Progress {
  public:
   // `ahead`: the part of the factorization in the whole.
   Progress(const std::function<bool(double)>& tell, double ahead) : tell_(tell), ahead_(ahead) {}
 
-  void factored(double part) { add(part * ahead_); }
-  void rounded(double part) { add(part * (1 - ahead_)); }
-
- private:
-  void add(double part) {
+  void factored(double part) { reach(part * ahead_); }  // of one try; another one starts again
+  void rounded(double part) {
     if (!tell_) return;
     const std::lock_guard lock(mutex_);
-    done_ = std::min(1., done_ + part);
+    rounded_ += part;
+    reach_locked(std::min(1., ahead_ + rounded_ * (1 - ahead_)));
+  }
+  void finish() { reach(1); }
+
+ private:
+  void reach(double done) {
+    if (!tell_) return;
+    const std::lock_guard lock(mutex_);
+    reach_locked(done);
+  }
+  void reach_locked(double done) {
+    done_ = std::max(done_, done);
     if (cancelled_ || (cancelled_ = !tell_(done_))) throw Cancelled();
   }
 
   const std::function<bool(double)>& tell_;
-  double ahead_, done_ = 0;
+  double ahead_, done_ = 0, rounded_ = 0;
   bool cancelled_ = false;
   std::mutex mutex_;
 };
 
 inline namespace FEWBIT_ABI {
 
+// What is asked of GPTQ must make sense before anything is computed.
+inline void check_options(const GptqOptions& o) {
+  if (o.block < 1) fail_argument("gptq: a block of ", o.block, " columns is not possible; 128 is usual");
+  if (!(o.damping >= 0 && o.damping <= 1e6))
+    fail_argument("gptq: a damping of ", o.damping, " is not possible; use 0 to 1e6, .01 is usual");
+  if (!(o.asymmetry >= 0 && o.asymmetry <= 1))
+    fail_argument("gptq: an asymmetry of ", o.asymmetry, " is not possible; use 0 to 1, .25 is usual");
+}
+
 struct Calibration {
   std::vector<Index> inputs;  // column a of the feedback is this input; the last one is rounded first
-  std::vector<bool> is_dead;  // column a
   Feedback feedback;
   std::optional<PaddedSquare<float>> drift;
-  double damping = 0;  // added to the diagonal, in units of H / unit
-  double unit = 1;     // of H, a power of two: no number of H overflows on its way
+  double unit = 1;  // of H, a power of two: no number of H overflows on its way
 
   Calibration(const Hessian& hessian, const GptqOptions& options, GptqReport& report, Progress& progress)
       : feedback(hessian.inputs()) {
-    if (options.block < 1) fail_argument("gptq: a block of ", options.block, " columns is not possible; 128 is usual");
-    if (!(options.damping >= 0 && options.damping <= 1e6))
-      fail_argument("gptq: a damping of ", options.damping, " is not possible; .01 is usual");
-    if (!std::isfinite(options.asymmetry))
-      fail_argument("gptq: an asymmetry of ", options.asymmetry, " is not possible");
-    report = {};
     Eigen::MatrixXd h = hessian.matrix();
     const Index n = h.rows();
-    if (const double most = h.size() == 0 ? 0 : h.cwiseAbs().maxCoeff(); most > 0) {
+    double most = h.size() == 0 ? 0 : h.cwiseAbs().maxCoeff(), mean = 0;
+    if (most > 0) {
       unit = std::ldexp(1., std::max(std::ilogb(most), -1022));
-      h /= unit;
+      h /= unit, most /= unit;
     }
     for (Index j = 0; j < n; ++j) {
-      if (h(j, j) > 0) continue;
-      report.dead_inputs.push_back(j);
-      h.row(j).setZero(), h.col(j).setZero();
-      h(j, j) = 1;
+      if (h(j, j) > 0) mean += h(j, j);
+      else report.dead_inputs.push_back(j);
     }
+    mean /= static_cast<double>(std::max<Index>(1, n - static_cast<Index>(report.dead_inputs.size())));
+    // No H of samples is larger off its diagonal than on it: this is for others.
+    mean = most == 0 ? 1 : std::max(mean, most / static_cast<double>(n));
+    for (const Index j : report.dead_inputs) h.row(j).setZero(), h.col(j).setZero(), h(j, j) = mean;
     inputs.resize(static_cast<std::size_t>(n));
     std::iota(inputs.begin(), inputs.end(), Index{0});
     if (options.act_order)
       std::stable_sort(inputs.begin(), inputs.end(), [&](Index a, Index b) { return h(a, a) > h(b, b); });
     std::reverse(inputs.begin(), inputs.end());
-    is_dead.resize(inputs.size());
-    for (std::size_t a = 0; a < inputs.size(); ++a)
-      is_dead[a] = std::binary_search(report.dead_inputs.begin(), report.dead_inputs.end(), inputs[a]);
 
-    const PaddedSquare<double> factor = damped_factor(h, options.damping, report, progress);
+    const PaddedSquare<double> factor = damped_factor(h, mean, options.damping, report, progress);
     feedback = feedback_of(factor);
-    if (options.asymmetry != 0) drift = drift_of(factor, hessian.deviation(), options.asymmetry);
+    if (options.asymmetry != 0) drift = drift_of(factor, hessian.deviation(), report.dead_inputs, options.asymmetry);
   }
 
-  // Rounds columns end - 1 .. begin of the tile by calls of pick(ColumnPart), and tells the columns before. Adds what
-  // that costs each row to loss[row], unless it is null.
+  // Rounds columns end - 1 .. begin of the tile by calls of pick(ColumnPart), and tells the columns before.
   template <class Pick>
-  void round_block(FeedbackRows& tile, Index begin, Index end, double* loss, Pick&& pick) const {
+  void round_block(FeedbackRows& tile, Index begin, Index end, Pick&& pick) const {
     FeedbackErrors e(begin, end, tile.rows);
-    round_columns(feedback, drift ? &*drift : nullptr, tile, e, [&](const ColumnPart& part) {
-      pick(part);
-      if (loss != nullptr) add_cost(part, loss);
-    });
+    round_columns(feedback, drift ? &*drift : nullptr, tile, e, pick);
     push_errors(feedback.weights, e, e.errors, tile, tile.targets);
     if (!drift) return;
     push_errors(*drift, e, e.targets, tile, tile.targets);
     push_errors(*drift, e, e.targets, tile, tile.weights);
   }
 
-  // What columns end - 1 .. begin become if none of them is rounded, but all that came before is made up for.
+  // What columns end - 1 .. begin become if none of them is rounded, but all that came before is made up for. They move
+  // no weights: drift comes from columns that have been rounded.
   FeedbackErrors unrounded(FeedbackRows& tile, Index begin, Index end) const {
-    FeedbackErrors e(begin, end, tile.rows), before(begin, end, tile.rows);
-    const auto swap = [&](Buffer<float>& kept, Buffer<float>& held) {
-      for (Index i = 0; i < tile.rows; ++i)
-        std::swap_ranges(kept.data() + i * e.width(), kept.data() + (i + 1) * e.width(),
-                         held.data() + i * tile.stride + begin);
-    };
-    const auto copy = [&](Buffer<float>& kept, const Buffer<float>& held) {
-      for (Index i = 0; i < tile.rows; ++i)
-        std::copy_n(held.data() + i * tile.stride + begin, e.width(), kept.data() + i * e.width());
-    };
-    copy(before.targets, tile.targets), copy(before.errors, tile.weights);
-    round_columns(feedback, drift ? &*drift : nullptr, tile, e,
+    FeedbackErrors e(begin, end, tile.rows);
+    Buffer<float> before(e.targets.size());
+    for (Index i = 0; i < tile.rows; ++i)
+      std::copy_n(tile.targets.data() + i * tile.stride + begin, e.width(), before.data() + i * e.width());
+    round_columns(feedback, nullptr, tile, e,
                   [](const ColumnPart& part) { std::copy_n(part.targets, part.rows, part.chosen); });
-    swap(before.targets, tile.targets), swap(before.errors, tile.weights);
+    for (Index i = 0; i < tile.rows; ++i)
+      std::copy_n(before.data() + i * e.width(), e.width(), tile.targets.data() + i * tile.stride + begin);
     return e;
   }
 
-  // Adds to loss[row] what it costs to choose what pick(ColumnPart) does, whatever the targets.
-  template <class Pick>
-  void losses(FeedbackRows& tile, double* loss, Pick&& pick) const {
-    const Index step = 128;
-    for (Index end = tile.n; end > 0; end -= std::min(end, step)) {
-      FeedbackErrors e(std::max<Index>(0, end - step), end, tile.rows);
-      round_columns(feedback, nullptr, tile, e, [&](const ColumnPart& part) {
-        pick(part);
-        add_cost(part, loss);
-      });
-      push_errors(feedback.weights, e, e.errors, tile, tile.targets);
-    }
-  }
-
  private:
-  // What a column adds to (w - q) H (w - q)^T, without the damping; less than 0 where others make up for it.
-  void add_cost(const ColumnPart& part, double* loss) const {
-    const auto a = static_cast<std::size_t>(part.column);
-    if (is_dead[a]) return;
-    for (Index i = 0; i < part.rows; ++i) {
-      const double chosen = part.chosen[i], error = part.weights[i] - chosen,
-                   missed = feedback.pivots[a] * (part.targets[i] - chosen);
-      loss[part.first_row + i] += unit * (missed * missed - damping * error * error);
-    }
-  }
-
   // Adds more and more to the diagonal until there is a factor. It ends: at last the diagonal outweighs all the rest.
-  PaddedSquare<double> damped_factor(const Eigen::MatrixXd& h, double wanted, GptqReport& report, Progress& progress) {
+  PaddedSquare<double> damped_factor(const Eigen::MatrixXd& h, double mean, double wanted, GptqReport& report,
+                                     Progress& progress) const {
     const Index n = h.rows();
-    const double mean = n == 0 ? 1 : h.diagonal().mean();
     PaddedSquare<double> factor(n);
     for (report.damping = wanted;; ++report.damping_steps) {
-      damping = report.damping * mean;
       for_each_slice(n, 64, [&](Index first, Index last) {
         for (Index a = first; a < last; ++a) {
           const auto from = h.col(inputs[static_cast<std::size_t>(a)]);
           for (Index b = 0; b <= a; ++b) factor.row(a)[b] = from[inputs[static_cast<std::size_t>(b)]];
-          factor.row(a)[a] += damping;
+          factor.row(a)[a] += report.damping * mean;
         }
       });
-      if (cholesky(factor, [&](double part) { progress.factored(report.damping_steps == 0 ? part : 0); }))
-        return factor;
+      double done = 0;
+      if (cholesky(factor, [&](double part) { progress.factored(std::min(1., done += part)); })) return factor;
       report.damping = std::max(1e-4, 4 * report.damping);
     }
   }
@@ -198,14 +174,15 @@ struct Calibration {
   // alpha * striu(D U^T) U with U = R^-1 and R the factor of H in the order of rounding, R R^T = H (GPTAQ,
   // theorem 4.2).
   PaddedSquare<float> drift_of(const PaddedSquare<double>& factor, const Eigen::MatrixXd& deviation,
-                               double alpha) const {
+                               const std::vector<Index>& dead, double alpha) const {
+    const auto is_dead = [&](Index j) { return std::binary_search(dead.begin(), dead.end(), j); };
     const Index n = factor.n;
     Eigen::MatrixXd r = Eigen::MatrixXd::Zero(n, n), d(n, n);
     for (Index i = 0; i < n; ++i)
       for (Index j = 0; j < n; ++j) {
         const auto a = static_cast<std::size_t>(n - 1 - i), b = static_cast<std::size_t>(n - 1 - j);
         if (i <= j) r(i, j) = factor.row(n - 1 - i)[n - 1 - j];
-        d(i, j) = is_dead[a] || is_dead[b] ? 0 : deviation(inputs[a], inputs[b]) / unit;
+        d(i, j) = is_dead(inputs[a]) || is_dead(inputs[b]) ? 0 : deviation(inputs[a], inputs[b]) / unit;
       }
     Eigen::MatrixXd y = r.template triangularView<Eigen::Upper>().solve(d.transpose()).transpose();
     y.template triangularView<Eigen::Lower>().setZero();

@@ -68,7 +68,7 @@ class FakeQuantizer {
                                           const Eigen::DenseBase<Derived>& w) const {
     if (gradient.rows() != w.rows() || gradient.cols() != w.cols())
       fail_argument("backward: W is ", w.rows(), " x ", w.cols(), " and its gradient ", gradient.rows(), " x ",
-                    gradient.cols());
+                    gradient.cols(), "; they must have one shape");
     if (gradient_ == StraightThrough::identity) return gradient;
     const Rows<Gradient> gradients(gradient);
     const kernel::Table& table = kernel::active();

@@ -15,8 +15,7 @@
 //
 // Rounding t_i column by column is GPTQ: both pick, in the same order, the q_i that costs least given those before and
 // the best real values for those behind, which set every later term to 0. M takes one Cholesky factorization of H (with
-// rows and columns in reverse order) in place of an inverse and its factor, is as well conditioned as H allows, and
-// gives the loss away: (M_ii (t_i - q_i))^2 is what column i adds to it.
+// rows and columns in reverse order) in place of an inverse and its factor, and is as well conditioned as H allows.
 //
 // Everything below lies in that reverse order, so that factors are the usual lower ones: the last column is rounded
 // first.
@@ -122,18 +121,15 @@ bool cholesky(PaddedSquare<double>& a, Done&& done) {
 // What the columns that are rounded first do to the others: t_a = w_a + sum over b > a of d_b * weights(b, a).
 struct Feedback {
   PaddedSquare<float> weights;
-  std::vector<double> pivots;  // M_aa
-
-  explicit Feedback(Index n) : weights(n), pivots(static_cast<std::size_t>(n)) {}
+  explicit Feedback(Index n) : weights(n) {}
 };
 
 // From the factor of H.
 inline Feedback feedback_of(const PaddedSquare<double>& factor) {
   const Index n = factor.n;
   Feedback f(n);
-  std::vector<double> inverse(f.pivots.size());
-  for (Index i = 0; i < n; ++i)
-    inverse[static_cast<std::size_t>(i)] = 1 / (f.pivots[static_cast<std::size_t>(i)] = factor.row(i)[i]);
+  std::vector<double> inverse(static_cast<std::size_t>(n));
+  for (Index i = 0; i < n; ++i) inverse[static_cast<std::size_t>(i)] = 1 / factor.row(i)[i];
   for_each_slice(n, 64, [&](Index first, Index last) {
     for (Index b = first; b < last; ++b) {
       const double* const from = factor.row(b);

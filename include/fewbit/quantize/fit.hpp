@@ -164,7 +164,7 @@ class BlockFitter {
     const auto level_of = [&](Affine by) {
       return levels[static_cast<int>(kernel::scalar::nearest(r.lo, by, levels))];
     };
-    if (r.lo == r.hi) {
+    if (r.lo == r.hi && nonfinite_ == NonFinite::strict) {  // an infinity would use the last level
       const Affine kept = within(std::fabs(level_of(a) - a.zero) + (grid_.scale_type() == ScaleType::f32 ? 0.f : 1.f));
       if (std::isfinite(weight(level_of(kept), kept))) return kept;
     }

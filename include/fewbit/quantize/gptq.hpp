@@ -7,8 +7,8 @@
 #include <fewbit/estimate/mse.hpp>
 #include <fewbit/kernel/scalar.hpp>
 #include <fewbit/quantize/calibration.hpp>
-#include <fewbit/quantize/fit.hpp>
-#include <fewbit/storage/quantized_matrix.hpp>
+#include <fewbit/quantize/quantize.hpp>
+#include <fewbit/quantize/row_losses.hpp>
 
 namespace fewbit {
 
@@ -20,6 +20,7 @@ struct GptqRange {
   Affine operator()(const Block& block, const G& grid) const {
     return grid.levels().count() <= 8 ? search(block, grid) : MinMax{}(block.weights, grid);
   }
+  GptqRange reordered(std::span<const Index> inputs) const { return {search.reordered(inputs)}; }
 };
 
 inline namespace FEWBIT_ABI {
@@ -33,8 +34,11 @@ inline namespace FEWBIT_ABI {
 // instruction sets, as sums of floats do. Time: in^3 / 3 + out in^2 / 2 multiply-adds. Memory: three times in x in
 // doubles.
 //
+// An estimator that asks where its block lies is asked in the order of the inputs; with groups in another order it must
+// have reordered(inputs), as MseSearch has.
+//
 // Throws std::invalid_argument unless the Hessian has samples and as many inputs as W, std::domain_error as quantize
-// does, Cancelled if options.progress says so.
+// does, Cancelled if options.progress says so; a report is written at the end only.
 template <class Derived, Grid G, Estimator<G> E>
 QuantizedMatrix gptq(const Eigen::MatrixBase<Derived>& w, const Hessian& hessian, const G& grid,
                      Granularity granularity, const E& estimate, const GptqOptions& options = {}) {
@@ -45,22 +49,32 @@ QuantizedMatrix gptq(const Eigen::MatrixBase<Derived>& w, const Hessian& hessian
   const Levels& levels = q.levels();
   const Tiling& tiling = q.tiling();
   const Index rows = q.rows(), n = q.cols(), across = tiling.blocks_across(), width = tiling.block_cols;
-  GptqReport unasked, &report = options.report != nullptr ? *options.report : unasked;
+  check_options(options);
+  hessian.require_samples();
+  const Rows<Derived> source(w);
+  CheckedRows(source, tiling, NonFinite::strict).each(0, rows, [](Index, auto, const std::vector<Range>&) {});
+  // Groups of a row only: what spans all columns is fitted before any of them has moved. Groups of one column are the
+  // same in any order.
+  const bool refit = options.scales != GroupScales::from_original && across > 1;
+  const bool in_order_taken = refit && width > 1 && options.act_order;
+  if constexpr (PlacedEstimator<E, G> && !requires(std::span<const Index> order) { estimate.reordered(order); })
+    if (in_order_taken)
+      fail_argument(
+          "gptq: this estimator asks where its block lies, and groups are of columns in another order; give it "
+          "reordered(inputs), or leave act_order or the scales as they are by default");
+
+  GptqReport report;
   Progress progress(options.progress, static_cast<double>(n) / static_cast<double>(std::max<Index>(1, n + 3 * rows)));
   const Calibration c(hessian, options, report, progress);
+  const auto input_at = [&](Index k) { return c.inputs[static_cast<std::size_t>(n - 1 - k)]; };  // the k-th to be taken
 
   using RowMajor = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
   RowMajor weights = w.template cast<float>();
   for (const Index j : report.dead_inputs) weights.col(j).setZero();
   std::vector<Affine> affines(tiling.blocks());
-  fit_rows(Rows<RowMajor>(weights), tiling, levels, grid, granularity.scale, estimate, {}, affines,
-           [](Index, const float*, const float*, const kernel::Row&) {});
-  const std::vector<Affine> nearest_affines = affines;  // of round to nearest
+  const auto ignore = [](Index, const float*, const float*, const kernel::Row&) {};
+  fit_rows(Rows<RowMajor>(weights), tiling, levels, grid, granularity.scale, estimate, {}, affines, ignore);
 
-  // Groups of a row only: what spans all columns is fitted before any of them has moved.
-  const bool refit = options.scales != GroupScales::from_original && across > 1;
-  // Groups of one column are the same in any order.
-  const bool in_order_taken = refit && width > 1;
   const auto code_column = [&](Index a) { return in_order_taken ? n - 1 - a : c.inputs[static_cast<std::size_t>(a)]; };
   const auto block_of = [&](Index row, Index column) {
     return static_cast<std::size_t>(row / tiling.block_rows * across + column / width);
@@ -68,7 +82,7 @@ QuantizedMatrix gptq(const Eigen::MatrixBase<Derived>& w, const Hessian& hessian
 
   // Fits the groups that begin among the next columns, end - 1 .. begin, to weights that have made up for all errors so
   // far.
-  const auto refit_groups = [&](BlockFitter<G, E>& fit, Index top, FeedbackRows& tile, Index begin, Index end) {
+  const auto refit_groups = [&](auto& fit, Index top, FeedbackRows& tile, Index begin, Index end) {
     const Index from = (n - end + width - 1) / width, to = (n - begin + width - 1) / width;
     if (from == to) return;
     const FeedbackErrors e = c.unrounded(tile, std::max<Index>(0, n - to * width), end);
@@ -86,26 +100,29 @@ QuantizedMatrix gptq(const Eigen::MatrixBase<Derived>& w, const Hessian& hessian
       }
   };
 
-  report.row_loss_before.assign(static_cast<std::size_t>(rows), 0), report.row_loss_after = report.row_loss_before;
+  const auto taken_estimate = [&] {
+    if constexpr (requires(std::span<const Index> order) { estimate.reordered(order); }) {
+      std::vector<Index> order;
+      for (Index k = 0; k < n; ++k) order.push_back(input_at(k));
+      return in_order_taken ? estimate.reordered(order) : estimate;
+    } else {
+      return estimate;
+    }
+  }();
   const Index grain = refit ? tiling.block_rows : 16, height = (256 + grain - 1) / grain * grain;
   for_each_slice(rows, grain, [&](Index first, Index last) {
-    BlockFitter<G, E> fit(grid, estimate, granularity.scale, NonFinite::strict);
+    BlockFitter<G, E> fit(grid, taken_estimate, granularity.scale, NonFinite::strict);
     for (Index top = first; top < last; top += height) {
       FeedbackRows tile(std::min(height, last - top), n);
-      const auto start = [&] {
-        for (Index i = 0; i < tile.rows; ++i)
-          for (Index a = 0; a < n; ++a) tile.set(i, a, weights(top + i, c.inputs[static_cast<std::size_t>(a)]));
-      };
-      start();
+      for (Index i = 0; i < tile.rows; ++i)
+        for (Index a = 0; a < n; ++a) tile.set(i, a, weights(top + i, c.inputs[static_cast<std::size_t>(a)]));
       std::vector<std::uint16_t> codes(static_cast<std::size_t>(tile.rows * n));  // by rows, as they will be packed
-      double* const before = report.row_loss_before.data() + top;
-      double* const after = report.row_loss_after.data() + top;
       for (Index end = n, begin = n; end > 0; end = begin) {
         begin = std::max<Index>(0, end - options.block);
         // A block ends where a group does if that is to be fitted to all that came before.
         if (refit && options.scales == GroupScales::fresh) begin = std::max(begin, n - ((n - end) / width + 1) * width);
         if (refit) refit_groups(fit, top, tile, begin, end);
-        c.round_block(tile, begin, end, c.drift ? nullptr : after, [&](const ColumnPart& part) {
+        c.round_block(tile, begin, end, [&](const ColumnPart& part) {
           const Index k = code_column(part.column);
           for (Index i = 0; i < part.rows; ++i) {
             const Affine affine = affines[block_of(top + part.first_row + i, k)];
@@ -121,35 +138,24 @@ QuantizedMatrix gptq(const Eigen::MatrixBase<Derived>& w, const Hessian& hessian
         for (Index k = 0; k < n; ++k) write(codes[static_cast<std::size_t>(i * n + k)]);
         write.finish();
       }
-      if (options.report == nullptr) continue;
-      start();
-      c.losses(tile, before, [&](const ColumnPart& part) {
-        const Index k = c.inputs[static_cast<std::size_t>(part.column)];
-        for (Index i = 0; i < part.rows; ++i) {
-          const Affine affine = nearest_affines[block_of(top + part.first_row + i, k)];
-          const unsigned code = kernel::scalar::nearest(part.weights[i], affine, levels);
-          part.chosen[i] = weight(levels[static_cast<int>(code)], affine);
-        }
-      });
-      if (!c.drift) continue;  // the weights have moved on the way
-      start();
-      c.losses(tile, after, [&](const ColumnPart& part) {
-        const Index k = code_column(part.column);
-        for (Index i = 0; i < part.rows; ++i)
-          part.chosen[i] = weight(levels[codes[static_cast<std::size_t>((part.first_row + i) * n + k)]],
-                                  affines[block_of(top + part.first_row + i, k)]);
-      });
     }
   });
-  report.loss_before = std::accumulate(report.row_loss_before.begin(), report.row_loss_before.end(), 0.);
-  report.loss_after = std::accumulate(report.row_loss_after.begin(), report.row_loss_after.end(), 0.);
   q.set_params(affines);
-  if (in_order_taken && options.act_order) {
+  if (in_order_taken) {
     InputMap map;
-    for (Index k = 0; k < n; ++k)
-      map.order.push_back(static_cast<std::uint32_t>(c.inputs[static_cast<std::size_t>(n - 1 - k)]));
+    for (Index k = 0; k < n; ++k) map.order.push_back(static_cast<std::uint32_t>(input_at(k)));
     q.set_input_map(std::move(map));
   }
+  if (options.report != nullptr) {
+    const auto of = [&](const QuantizedMatrix& m, std::vector<double>& losses, double& sum) {
+      const Eigen::VectorXd found = row_losses(weights, m, hessian);
+      losses.assign(found.begin(), found.end()), sum = found.sum();
+    };
+    of(quantize(weights, grid, granularity, estimate), report.row_loss_before, report.loss_before);
+    of(q, report.row_loss_after, report.loss_after);
+    *options.report = std::move(report);
+  }
+  progress.finish();
   return q;
 }
 

@@ -6,6 +6,7 @@
 #include <cmath>
 #include <optional>
 #include <utility>
+#include <vector>
 
 #include <fewbit/eigen/rows.hpp>
 #include <fewbit/kernel/product_dispatch.hpp>
@@ -62,29 +63,29 @@ class SampleProducts {
                 x.cols());
   }
 
-  // Makes whole registers of what is waiting, and brings numbers whose products would leave the range of a float back
-  // by a power of two, whose exponent it returns.
-  int prepare(Buffer<float>& rows, Index length) const {
-    float most = 0;
+  // Makes whole registers of what is waiting. A row whose products could leave the range of a float is brought back by
+  // a power of two; the result is what each row is to be multiplied by.
+  std::vector<double> prepare(Buffer<float>& rows, Index length) const {
+    std::vector<double> units(static_cast<std::size_t>(sum_.rows()), 1.);
     for (Index i = 0; i < sum_.rows(); ++i) {
       float* const row = rows.data() + i * stride;
+      float most = 0;
       for (Index j = 0; j < waiting_; ++j) most = std::max(most, std::fabs(row[j]));
       std::fill(row + waiting_, row + length, 0.f);
+      if (most == 0 || (most >= 0x1p-30f && most <= 0x1p30f)) continue;
+      const int e = std::ilogb(most);
+      for (Index j = 0; j < waiting_; ++j) row[j] = std::ldexp(row[j], -e);
+      units[static_cast<std::size_t>(i)] = std::ldexp(1., e);
     }
-    if (most == 0 || (most >= 0x1p-40f && most <= 0x1p40f)) return 0;
-    const int e = std::ilogb(most);
-    for (Index i = 0; i < sum_.rows(); ++i)
-      for (Index j = 0; j < waiting_; ++j)
-        rows[static_cast<std::size_t>(i * stride + j)] = std::ldexp(rows[static_cast<std::size_t>(i * stride + j)], -e);
-    return e;
+    return units;
   }
 
   // sum_ += x y^T of what is waiting, below the diagonal only if that is enough.
   void flush() {
     if (waiting_ == 0) return;
     const Index n = sum_.rows(), length = (waiting_ + 15) / 16 * 16, panels = (n + panel - 1) / panel;
-    const int e_x = prepare(waiting_x_, length), e_y = symmetric_ ? e_x : prepare(waiting_y_, length);
-    const double unit = std::ldexp(1., e_x + e_y);
+    const std::vector<double> unit_x = prepare(waiting_x_, length),
+                              unit_y = symmetric_ ? unit_x : prepare(waiting_y_, length);
     const kernel::Products& products = kernel::products_of(kernel::active());
     const float *const x = waiting_x_.data(), *const y = symmetric_ ? x : waiting_y_.data();
     for_each_slice(panels, 1, [&](Index first, Index last) {
@@ -100,7 +101,9 @@ class SampleProducts {
                            static_cast<std::size_t>(stride),
                            {static_cast<std::size_t>(columns), static_cast<std::size_t>(stride), y + j * stride}, part);
             for (Index c = 0; c < columns; ++c)
-              for (Index r = 0; r < rows; ++r) sum_(i + r, j + c) += unit * static_cast<double>(part[c * tall + r]);
+              for (Index r = 0; r < rows; ++r)
+                sum_(i + r, j + c) += unit_x[static_cast<std::size_t>(i + r)] *
+                                      unit_y[static_cast<std::size_t>(j + c)] * static_cast<double>(part[c * tall + r]);
           }
         }
       }
@@ -118,7 +121,8 @@ class SampleProducts {
 // every row of W (GPTQ, arXiv 2210.17323).
 //
 // Samples are floats, multiplied some hundred at a time and added in double: an element is within 2^-20 sqrt(H_ii H_jj)
-// of the exact one, and does not depend on how samples were cut into batches. Memory: in x in doubles.
+// of the exact one, and does not depend on how samples were cut into batches. Rounded so, H may have eigenvalues a
+// little below 0. Memory: in x in doubles.
 class Hessian {
  public:
   // Throws std::invalid_argument for a negative number of inputs.
@@ -142,9 +146,15 @@ class Hessian {
     const Eigen::MatrixXd d = h.template cast<double>();
     for (Index j = 0; j < d.cols(); ++j)
       for (Index i = 0; i < d.rows(); ++i)
-        if (!std::isfinite(d(i, j))) fail_domain("the Hessian at row ", i, ", column ", j, " is ", d(i, j));
+        if (!std::isfinite(d(i, j)))
+          fail_domain("the Hessian at row ", i, ", column ", j, " is ", d(i, j), "; it must be finite");
+    const double half = static_cast<double>(samples) / 2;
+    Eigen::MatrixXd sum = d * (half / 2) + d.transpose() * (half / 2);
+    if (!sum.allFinite())
+      fail_domain("a Hessian with numbers up to ", d.cwiseAbs().maxCoeff(), " from ", samples,
+                  " samples is beyond the range of a double; scale it down");
     Hessian result(0);
-    result.products_ = SampleProducts((d + d.transpose()) * (static_cast<double>(samples) / 4), true);
+    result.products_ = SampleProducts(std::move(sum), true);
     result.inputs_ = h.rows(), result.samples_ = samples;
     return result;
   }
@@ -172,6 +182,7 @@ class Hessian {
                     " x ", original.cols(), "; they must be pairs");
     const SampleProducts::Samples floats(x.template cast<float>()), exact(original.template cast<float>());
     check(floats), check(exact);
+    if (x.cols() == 0) return;
     if (!deviations_) deviations_.emplace(inputs_, false);
     products_.add(floats, floats);
     deviations_->add(exact - floats, floats);
@@ -181,7 +192,8 @@ class Hessian {
   // Takes in the samples of another shard. Throws std::invalid_argument if it has other inputs.
   void merge(const Hessian& other) {
     if (other.inputs_ != inputs_)
-      fail_argument("a Hessian of ", inputs_, " inputs cannot take in one of ", other.inputs_);
+      fail_argument("a Hessian of ", inputs_, " inputs cannot take in one of ", other.inputs_,
+                    "; shards are of one layer");
     if (other.samples_ == 0) return;
     if (samples_ > 0 && deviations_.has_value() != other.deviations_.has_value())
       fail_argument("one shard of calibration has the unquantized model's inputs, the other has not");
@@ -213,7 +225,7 @@ class Hessian {
 
  private:
   static Index checked(Index inputs) {
-    if (inputs < 0) fail_argument("a Hessian of ", inputs, " inputs is not possible");
+    if (inputs < 0) fail_argument("a Hessian of ", inputs, " inputs is not possible; use the number of W's columns");
     return inputs;
   }
   void check(const SampleProducts::Samples& x) const {
@@ -224,7 +236,7 @@ class Hessian {
       if (!x.col(j).allFinite())
         for (Index i = 0; i < x.rows(); ++i)
           if (!std::isfinite(x(i, j)))
-            fail_domain("calibration input ", i, " of sample ", j, " in this batch is ", x(i, j),
+            fail_domain("calibration input ", i, " of sample ", j, " in this batch is ", x(i, j), " as a float",
                         "; leave the sample out");
   }
 

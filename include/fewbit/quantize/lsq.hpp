@@ -45,8 +45,9 @@ class Lsq {
     const auto start = [&](std::span<const float> block, const auto& stored) -> Affine {
       const double sum = kernel::active().absolute_sum(block.data(), block.size());
       if (sum == 0) return {};
-      const double mean = sum / static_cast<double>(block.size());
-      return {round_scale(static_cast<float>(2 * mean) / root, stored.scale_type()), 0};
+      const double scale = 2 * sum / static_cast<double>(block.size()) / static_cast<double>(root);
+      const float rounded = round_scale(scale, stored.scale_type());
+      return {std::isfinite(rounded) ? rounded : float_scale(scale), 0};  // the latter is refused by its value
     };
     fit_rows(Rows<Derived>(w), tiling, levels, grid_, granularity.scale, start, {}, affines,
              [](Index, const float*, const float*, const kernel::Row&) {});
@@ -74,7 +75,7 @@ class Lsq {
                                                      const Eigen::DenseBase<Derived>& w) const {
     if (gradient.rows() != w.rows() || gradient.cols() != w.cols())
       fail_argument("backward: W is ", w.rows(), " x ", w.cols(), " and its gradient ", gradient.rows(), " x ",
-                    gradient.cols());
+                    gradient.cols(), "; they must have one shape");
     const std::vector<Affine> affines = affines_for(w);
     const Tiling tiling(w.rows(), w.cols(), granularity_);
     const Index across = tiling.blocks_across();
@@ -127,7 +128,7 @@ class Lsq {
     const Tiling tiling(w.rows(), w.cols(), granularity_);
     if (tiling.blocks() != static_cast<std::size_t>(scales_.size()))
       fail_argument(scales_.size(), " learned scales do not fit a matrix of ", w.rows(), " x ", w.cols(),
-                    ", which has ", tiling.blocks(), " blocks");
+                    ", which has ", tiling.blocks(), " blocks; make another Lsq for it");
     std::vector<Affine> affines(tiling.blocks());
     for (std::size_t b = 0; b < affines.size(); ++b) {
       const float s = scales_[static_cast<Index>(b)];
@@ -155,7 +156,7 @@ class Pact {
     float alpha;
   };
 
-  // Throws std::invalid_argument unless 1 <= bits <= 16 and alpha is finite and above 0.
+  // Throws std::invalid_argument unless 1 <= bits <= 16 and alpha is finite and at least 1e-30.
   Pact(int bits, float alpha) : grid_(bits), alpha_(alpha) { check(); }
 
   float& alpha() { return alpha_; }
@@ -176,7 +177,7 @@ class Pact {
                                                      const Eigen::DenseBase<Derived>& x) const {
     if (gradient.rows() != x.rows() || gradient.cols() != x.cols())
       fail_argument("backward: x is ", x.rows(), " x ", x.cols(), " and its gradient ", gradient.rows(), " x ",
-                    gradient.cols());
+                    gradient.cols(), "; they must have one shape");
     check();
     const Rows<Gradient> gradients(gradient);
     const std::vector<Affine> affine = {step()};
@@ -209,8 +210,8 @@ class Pact {
 
  private:
   void check() const {
-    if (!(std::isfinite(alpha_) && alpha_ > 0))
-      fail_argument("PACT's alpha is ", alpha_, "; it must be finite and above 0");
+    if (!(std::isfinite(alpha_) && alpha_ >= 1e-30f))
+      fail_argument("PACT's alpha is ", alpha_, "; it must be finite and at least 1e-30: use a smaller rate");
   }
   Affine step() const {
     check();

@@ -3,7 +3,9 @@
 // cancels; the samples are arranged once.
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 #include <fewbit/kernel/product_dispatch.hpp>
@@ -29,6 +31,7 @@ class OutputError {
       std::copy_n(x.col(c).data(), inputs_, column(c));
       std::fill(column(c) + inputs_, column(c) + stride_, 0.f);
     }
+    into_range();
   }
   // As if inputs were independent of each other: all that statistics can say. For one sample, on average.
   explicit OutputError(const InputStatistics& s) : inputs_(s.inputs()), mean_square_(s.mean_square()) {}
@@ -39,6 +42,7 @@ class OutputError {
     for (Index c = 0; c < samples_; ++c)
       for (Index j = 0; j < inputs_; ++j) to.column(c)[j] /= s[j];
     if (mean_square_.size() > 0) to.mean_square_.array() /= s.cast<double>().array().square();
+    else to.into_range();
     return to;
   }
 
@@ -53,6 +57,16 @@ class OutputError {
       return;
     }
     constexpr Index tall = static_cast<Index>(kernel::tile_rows), wide = 6;
+    float most = 0;
+    for (Index r = 0; r < e.rows; ++r)
+      for (Index j = 0; j < e.width; ++j) most = std::max(most, std::fabs(e.errors[r * e.stride + j]));
+    if (most != 0 && (most < 0x1p-40f || most > 0x1p40f)) {
+      if (!(most <= std::numeric_limits<float>::max())) {
+        std::fill_n(loss, e.rows, std::numeric_limits<double>::infinity());
+        return;
+      }
+      return add_scaled(e, std::ilogb(most), loss);
+    }
     const kernel::Products& products = kernel::products_of(kernel::active());
     const auto size = [](Index i) { return static_cast<std::size_t>(i); };
     for (Index r = 0; r < e.rows; r += tall)
@@ -63,7 +77,7 @@ class OutputError {
                        {size(columns), size(stride_), x_.data() + c * stride_ + e.first}, y);
         for (Index i = 0; i < rows; ++i)
           for (Index k = 0; k < columns; ++k) {
-            const double output = y[k * tall + i];
+            const double output = unit_ * static_cast<double>(y[k * tall + i]);
             loss[r + i] += output * output;
           }
       }
@@ -72,7 +86,26 @@ class OutputError {
  private:
   float* column(Index c) { return x_.data() + c * stride_; }
 
+  // Samples whose products would leave the range of a float are brought back by a power of two.
+  void into_range() {
+    const float most =
+        std::accumulate(x_.begin(), x_.end(), 0.f, [](float a, float b) { return std::max(a, std::fabs(b)); });
+    if (most == 0 || !std::isfinite(most) || (most >= 0x1p-40f && most <= 0x1p40f)) return;
+    const int e = std::ilogb(most);
+    for (float& x : x_) x = std::ldexp(x, -e);
+    unit_ *= std::ldexp(1., e);
+  }
+  void add_scaled(const ErrorRows& e, int exponent, double* loss) const {
+    std::vector<float> errors(static_cast<std::size_t>(e.rows * e.stride));
+    for (std::size_t k = 0; k < errors.size() - static_cast<std::size_t>(e.stride - (e.width + 15) / 16 * 16); ++k)
+      errors[k] = std::ldexp(e.errors[k], -exponent);
+    std::vector<double> scaled(static_cast<std::size_t>(e.rows));
+    add({e.rows, e.first, e.width, e.stride, errors.data()}, scaled.data());
+    for (Index r = 0; r < e.rows; ++r) loss[r] += std::ldexp(scaled[static_cast<std::size_t>(r)], 2 * exponent);
+  }
+
   Index inputs_, samples_ = 0, stride_ = 0;
+  double unit_ = 1;  // of x_
   Buffer<float> x_;
   Eigen::VectorXd mean_square_;
 };

@@ -41,7 +41,8 @@ QuantizedMatrix smooth_quant(const Eigen::MatrixBase<Derived>& w, const InputSta
   for (Index j = 0; j < w.cols(); ++j) {
     const double most = weights.col(j).cwiseAbs().maxCoeff();
     const double scale = std::pow(x[j], alpha) / std::pow(most, 1 - alpha);
-    const bool is_usable = x[j] > 0 && most > 0 && scale >= 1e-30 && scale <= 1e30;  // false for a NaN
+    const double scaled = scale * most;  // all within what floats hold with room to spare; false for a NaN
+    const bool is_usable = x[j] > 0 && most > 0 && scale >= 1e-30 && scale <= 1e30 && scaled >= 1e-30 && scaled <= 1e30;
     s[j] = is_usable ? static_cast<float>(scale) : 1.f;
   }
   QuantizedMatrix q = quantize(scaled_inputs(weights, s), grid, granularity);
