@@ -51,6 +51,9 @@ void count(benchmark::State& state, const Size& size, double bytes_per_weight) {
   bench::count(state, static_cast<std::size_t>(size.rows * size.cols), bytes_per_weight);
 }
 
+// Eigen writes into a matrix that is there; forward and backward return one that is new, whose memory a large matrix
+// has from the system each time. In place is what to set beside Eigen there.
+
 // Calls f(first weight of a row, the row) with scales as Symmetric has them, found by Eigen on the way.
 template <class F>
 void each_row(const bench::EigenKernels& eigen, const RowMajor& w, const Format& format, F&& f) {
@@ -201,7 +204,7 @@ void print_overheads(const bench::Ratios& ratios) {
               static_cast<long>(batch));
   for (const bench::Work& work : bench::works()) {
     if (work.name == "step in float" || work.name.rfind("step ", 0) != 0) continue;
-    std::printf("%-26s", work.name.c_str());
+    std::printf("%-32s", work.name.c_str());
     for (const std::string& size : bench::sizes()) {
       const double with = ratios.rate(work.name, size), without = ratios.rate("step in float", size);
       if (with > 0 && without > 0) std::printf("  %s: %+.1f %%", size.c_str(), 100 * (without / with - 1));
