@@ -122,9 +122,13 @@ void add_passes(const Size& size, const Format& format) {
         count(state, size, 12);
       },
       beside(backward));
-  for (const auto& [way, eigen] :
-       {std::pair{"Eigen -O2", &bench::eigen_o2()}, {"Eigen native", &bench::eigen_native()}}) {
-    bench::add(forward + ", " + way, size.name, [=](benchmark::State& state) {
+  const struct {
+    const char* name;
+    const bench::EigenKernels* kernels;
+  } ways[] = {{"Eigen -O2", &bench::eigen_o2()}, {"Eigen native", &bench::eigen_native()}};
+  for (const auto& way : ways) {
+    const bench::EigenKernels* const eigen = way.kernels;
+    bench::add(forward + ", " + way.name, size.name, [=](benchmark::State& state) {
       const RowMajor& w = made<RowMajor>(size, "weights");
       RowMajor& to = made<RowMajor>(size, "output");
       for (auto _ : state) {
@@ -135,7 +139,7 @@ void add_passes(const Size& size, const Format& format) {
       count(state, size, 8);
       check(state, to, fq.forward(w));
     });
-    bench::add(backward + ", " + way, size.name, [=](benchmark::State& state) {
+    bench::add(backward + ", " + way.name, size.name, [=](benchmark::State& state) {
       const RowMajor &w = made<RowMajor>(size, "weights"), &gradient = made<RowMajor>(size, "gradient");
       RowMajor& to = made<RowMajor>(size, "output");
       for (auto _ : state) {
