@@ -149,6 +149,13 @@ void fake_quantize(const float* x, const EigenRow& r, float* out) {
   });
 }
 
+void clip_gradient(const float* x, const EigenRow& r, const float* gradient, float* out) {
+  each_group(r, [&](Index k, Index n, float scale) {
+    const auto code = (ConstFloats(x + k, n) / scale).rint();
+    Floats(out + k, n) = (code >= r.first && code <= r.last).select(ConstFloats(gradient + k, n), 0.f);
+  });
+}
+
 template <class T>
 void multiply(std::size_t n, const T* a, const T* b, T* c) {
   using Square = Eigen::Matrix<T, Dynamic, Dynamic>;
@@ -164,8 +171,8 @@ void factor(std::size_t n, double* a) {
 }  // namespace
 
 __attribute__((visibility("default"))) const EigenKernels& FEWBIT_BENCH_EIGEN() {
-  static constexpr EigenKernels all{ranges,          quantize,         dequantize, fake_quantize,
-                                    multiply<float>, multiply<double>, factor};
+  static constexpr EigenKernels all{ranges,        quantize,        dequantize,       fake_quantize,
+                                    clip_gradient, multiply<float>, multiply<double>, factor};
   return all;
 }
 

@@ -23,6 +23,8 @@ struct EigenKernels {
   void (*quantize)(const float* x, const EigenRow&, std::uint8_t* packed);
   void (*dequantize)(const std::uint8_t* packed, const EigenRow&, float* out);
   void (*fake_quantize)(const float* x, const EigenRow&, float* out);
+  // The gradient where x is rounded to one of the codes, and 0 elsewhere. Integer formats only.
+  void (*clip_gradient)(const float* x, const EigenRow&, const float* gradient, float* out);
   // c = a b, and the Cholesky factor of a in its place, for matrices of n x n by columns.
   void (*multiply_floats)(std::size_t n, const float* a, const float* b, float* c);
   void (*multiply_doubles)(std::size_t n, const double* a, const double* b, double* c);

@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <functional>
 #include <iostream>
 #include <map>
 #include <string>
@@ -87,6 +88,12 @@ class Ratios : public benchmark::BenchmarkReporter {
     else if (!results_.empty()) print();
   }
   bool any_failed() const { return any_failed_; }
+
+  // Weights a second of a work; 0 if it has not run.
+  double rate(const std::string& work, const std::string& size) const {
+    const Samples* s = find(work, size);
+    return s ? median(s->items) : 0;
+  }
 
  private:
   struct Samples {
@@ -209,11 +216,13 @@ inline void start(int argc, char** argv) {
   if (benchmark::ReportUnrecognizedArguments(count, pointers.data())) std::exit(2);
 }
 
-// Runs what was added and prints the table under this title. The status `main` returns: 1 if a work came out wrong.
-inline int run(const std::string& title) {
+// Runs what was added and prints the table under this title, and then what `also` makes of it. The status `main`
+// returns: 1 if a work came out wrong.
+inline int run(const std::string& title, const std::function<void(const Ratios&)>& also = {}) {
   Ratios ratios(title);
   benchmark::RunSpecifiedBenchmarks(&ratios);
   benchmark::Shutdown();
+  if (also && !checking()) also(ratios);
   return ratios.any_failed() ? 1 : 0;
 }
 

@@ -7,6 +7,7 @@
 #include <iostream>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "table.hpp"
 
@@ -33,10 +34,14 @@ class Figures {
     if (!why.empty()) corrected_.note("  " + why);
   }
 
+  // What the document has no figures for: measured, and not judged. Printed below the other tables.
+  void measured(Table table) { measured_.push_back(std::move(table)); }
+
   // Prints the tables and the closing line; the program's exit status.
   int close() const {
     for (const Table* table : {&published_, &listing_, &corrected_})
       if (!table->empty()) std::cout << *table << '\n';
+    for (const Table& table : measured_) std::cout << table << '\n';
     if (further_count_.all > 0)
       std::cout << further_count_.agreed << " of " << further_count_.all << " further figures confirmed\n";
     std::cout << published_count_.agreed << " of " << published_count_.all << " published figures reproduced\n";
@@ -58,6 +63,7 @@ class Figures {
   Table published_{{"Printed in the document", "published", "computed", ""}};
   Table listing_{{"Not printed, but what its listing gives when run", "listing", "computed", ""}};
   Table corrected_{{"Where the document is wrong, or leaves something out", "document", "correct", "computed", ""}};
+  std::vector<Table> measured_;
   Count published_count_, further_count_;
 };
 
