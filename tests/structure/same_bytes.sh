@@ -10,7 +10,7 @@ try() { # flags...
     fail "does not compile with $*"
   for isa in "" scalar; do
     for threads in $counts; do
-      said=$(FEWBIT_ISA=$isa OMP_NUM_THREADS=$threads "$scratch/program") || fail "dies when compiled with $*"
+      said=$(FEWBIT_ISA=$isa OMP_NUM_THREADS=$threads "$scratch/program" searches) || fail "dies when compiled with $*"
       echo "$said $* $threads"
       wanted=${wanted:-${said#* }}
       [ "${said#* }" = "$wanted" ] || fail "other bytes with $*, FEWBIT_ISA='$isa', $threads threads"
