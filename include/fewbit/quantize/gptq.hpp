@@ -31,7 +31,7 @@ inline namespace FEWBIT_ABI {
 // By default columns are taken by descending H_ii, scales are fitted to the original weights in the original groups, so
 // the result is stored like any other; with GroupScales::fresh or stale, groups are of columns as they are taken, and
 // the matrix keeps that order in its input_map. Threads split the rows and change nothing; codes may differ between
-// instruction sets, as sums of floats do. Time: in^3 / 3 + out in^2 / 2 multiply-adds. Memory: three times in x in
+// instruction sets, as sums of floats do. Time: in^3 / 6 + out in^2 / 2 multiply-adds. Memory: three times in x in
 // doubles.
 //
 // An estimator that asks where its block lies is asked in the order of the inputs; with groups in another order it must
