@@ -96,7 +96,7 @@ double output_loss(const OutputError& inputs, const RowMajor& w, const RowMajor&
 // s = max(a^ratio, 1e-4) / sqrt(max s min s) for the mean magnitudes a; empty if that is not finite.
 inline Eigen::VectorXf awq_scale(const Eigen::VectorXd& mean_absolute, double ratio) {
   const Eigen::VectorXd s = mean_absolute.array().pow(ratio).max(1e-4);
-  const Eigen::VectorXf scale = (s / std::sqrt(s.maxCoeff() * s.minCoeff())).template cast<float>();
+  Eigen::VectorXf scale = (s / std::sqrt(s.maxCoeff() * s.minCoeff())).template cast<float>();
   if (!scale.allFinite() || !(scale.array() > 0).all()) return {};
   return scale;
 }
