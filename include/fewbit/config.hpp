@@ -1,5 +1,5 @@
 #pragma once
-// Compiler facts: the version, the floating-point contract the compiler must keep, and the two macros that
+// Compiler facts: the version, the floating-point contract the compiler must keep, and the macros that
 // fence a region of code for one instruction set.
 //
 // Rule: nothing is #included inside a fenced region. A header first seen there would compile its inline
@@ -34,12 +34,27 @@
 #if defined(__clang__)
 #define FEWBIT_TARGET_BEGIN(isa) FEWBIT_PRAGMA(clang attribute push(__attribute__((target(isa))), apply_to = function))
 #define FEWBIT_TARGET_END FEWBIT_PRAGMA(clang attribute pop)
+#define FEWBIT_GCC_PRAGMA(x)
 #elif defined(__GNUC__)
 #define FEWBIT_TARGET_BEGIN(isa) FEWBIT_PRAGMA(GCC push_options) FEWBIT_PRAGMA(GCC target(isa))
 #define FEWBIT_TARGET_END FEWBIT_PRAGMA(GCC pop_options)
+#define FEWBIT_GCC_PRAGMA(x) FEWBIT_PRAGMA(x)
 #else
 #error "fewbit: g++ 12 or newer, or clang 14 or newer, is needed"
 #endif
+#define FEWBIT_AVX2_BEGIN FEWBIT_TARGET_BEGIN("avx2,fma,f16c")
+#define FEWBIT_AVX2_END FEWBIT_TARGET_END
+// g++ 12 takes the don't-care operands of its own AVX-512 intrinsics for uninitialized variables; at -O0 they are
+// macros whose masks change sign.
+#define FEWBIT_AVX512_BEGIN                                         \
+  FEWBIT_PRAGMA(GCC diagnostic push)                                \
+  FEWBIT_PRAGMA(GCC diagnostic ignored "-Wuninitialized")           \
+  FEWBIT_PRAGMA(GCC diagnostic ignored "-Wsign-conversion")         \
+  FEWBIT_GCC_PRAGMA(GCC diagnostic ignored "-Wmaybe-uninitialized") \
+  FEWBIT_TARGET_BEGIN("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")
+#define FEWBIT_AVX512_END \
+  FEWBIT_TARGET_END       \
+  FEWBIT_PRAGMA(GCC diagnostic pop)
 
 // A program of many source files may compile the kernels once: with FEWBIT_KERNELS_ELSEWHERE defined for all of them,
 // and FEWBIT_KERNELS_HERE before the includes of one, which needs <fewbit/kernel/product_dispatch.hpp>. With neither,

@@ -1,5 +1,5 @@
 # The layering: a header includes only layers above its own, the standard library, and Eigen from eigen/ on down.
-# Also: no cycle, no #include between FEWBIT_TARGET_BEGIN and FEWBIT_TARGET_END, every fence is closed, the umbrella
+# Also: no cycle, no #include between FEWBIT_..._BEGIN and FEWBIT_..._END, every fence is closed, the umbrella
 # reaches everything but io/, and nobody names Eigen::internal.
 . "$(dirname "$0")/../support/check.sh"
 
@@ -59,8 +59,8 @@ awk '
 
 while read -r header; do
   awk -v header="$header" '
-    /^[ \t]*FEWBIT_TARGET_BEGIN/ { if (open) { print header ":" NR ": a fence inside a fence"; bad = 1 } open = NR }
-    /^[ \t]*FEWBIT_TARGET_END/ { if (!open) { print header ":" NR ": ends no fence"; bad = 1 } open = 0 }
+    /^[ \t]*FEWBIT_[A-Z0-9]+_BEGIN/ { if (open) { print header ":" NR ": a fence inside a fence"; bad = 1 } open = NR }
+    /^[ \t]*FEWBIT_[A-Z0-9]+_END/ { if (!open) { print header ":" NR ": ends no fence"; bad = 1 } open = 0 }
     /^[ \t]*#[ \t]*include/ && open { print header ":" NR ": #include inside the fence of line " open; bad = 1 }
     END { if (open) { print header ":" open ": the fence is never closed"; bad = 1 } exit bad }
   ' "$header" || fail "fences"

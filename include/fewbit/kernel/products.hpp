@@ -7,6 +7,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 
 #include <fewbit/core/affine.hpp>
 #include <fewbit/core/levels.hpp>
@@ -66,5 +67,21 @@ struct Products {
   // y[c * tile_rows + r] = sum over k of w[r][k] * x[c][k].
   void (*dot_int8)(const CodedRows&, const Columns<std::int8_t>& x, float* y);
 };
+
+// `arranged` and `arrange` of a table that takes codes apart with a Decoder, Decoder::block of them at a time.
+template <class Decoder>
+std::size_t arranged_by(std::size_t n, std::size_t group) {
+  if (group < n && group % Decoder::block != 0) return 0;
+  return (n + Decoder::block - 1) / Decoder::block * Decoder::block;
+}
+template <class Decoder>
+void arrange_by(const float* x, std::size_t n, const Levels& l, float* to) {
+  const std::size_t whole = n / Decoder::block * Decoder::block;
+  Decoder::arrange(l, x, whole, to);
+  if (whole == n) return;
+  float last[Decoder::block] = {};
+  std::memcpy(last, x + whole, (n - whole) * sizeof *x);
+  Decoder::arrange(l, last, Decoder::block, to + whole);
+}
 
 }  // namespace fewbit::kernel
