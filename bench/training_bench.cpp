@@ -51,9 +51,6 @@ void count(benchmark::State& state, const Size& size, double bytes_per_weight) {
   bench::count(state, static_cast<std::size_t>(size.rows * size.cols), bytes_per_weight);
 }
 
-// Eigen writes into a matrix that is there; forward and backward return one that is new, whose memory a large matrix
-// has from the system each time. In place is what to set beside Eigen there.
-
 // Calls f(first weight of a row, the row) with scales as Symmetric has them, found by Eigen on the way.
 template <class F>
 void each_row(const bench::EigenKernels& eigen, const RowMajor& w, const Format& format, F&& f) {
@@ -85,18 +82,20 @@ void add_passes(const Size& size, const Format& format) {
       forward, size.name,
       [=](benchmark::State& state) {
         const RowMajor& w = made<RowMajor>(size, "weights");
+        RowMajor& seen = made<RowMajor>(size, "output");
         for (auto _ : state) {
-          const RowMajor seen = fq.forward(w);
-          benchmark::DoNotOptimize(seen.data());
+          fq.forward(w, seen);
+          benchmark::ClobberMemory();
         }
         count(state, size, 8);
       },
       beside(forward));
   bench::add(forward + ", column-major", size.name, [=](benchmark::State& state) {
     const ColMajor& w = made<ColMajor>(size, "weights");
+    ColMajor& seen = made<ColMajor>(size, "output");
     for (auto _ : state) {
-      const ColMajor seen = fq.forward(w);
-      benchmark::DoNotOptimize(seen.data());
+      fq.forward(w, seen);
+      benchmark::ClobberMemory();
     }
     count(state, size, 8);
   });
@@ -115,9 +114,10 @@ void add_passes(const Size& size, const Format& format) {
       backward, size.name,
       [=](benchmark::State& state) {
         const RowMajor &w = made<RowMajor>(size, "weights"), &gradient = made<RowMajor>(size, "gradient");
+        RowMajor& by_weights = made<RowMajor>(size, "output");
         for (auto _ : state) {
-          const RowMajor by_weights = fq.backward(gradient, w);
-          benchmark::DoNotOptimize(by_weights.data());
+          fq.backward(gradient, w, by_weights);
+          benchmark::ClobberMemory();
         }
         count(state, size, 12);
       },
@@ -154,20 +154,21 @@ void add_passes(const Size& size, const Format& format) {
   }
 }
 
-// Y = W X, the gradient dY X^T and the update, by columns as Eigen has them unless told. forward(W) and
-// backward(gradient, W) stand between. W is put back before each run: a step changes it by little.
+// Y = W X, the gradient dY X^T and the update, by columns as Eigen has them unless told. forward(W, seen) and
+// backward(gradient, W, passed) give what stands between: their second matrix, or the first where there is nothing to
+// do. W is put back before each run: a step changes it by little.
 template <class Forward, class Backward>
 void add_step(const std::string& name, const Size& size, Forward forward, Backward backward) {
   bench::add(name, size.name,
              [=](benchmark::State& state) {
                ColMajor w = made<ColMajor>(size, "weights");
                const ColMajor x = ColMajor::Random(size.cols, batch), target = ColMajor::Random(size.rows, batch);
-               ColMajor y(size.rows, batch), gradient(size.rows, size.cols);
+               ColMajor y(size.rows, batch), gradient(size.rows, size.cols), seen, passed;
                for (auto _ : state) {
-                 y.noalias() = forward(w) * x;
+                 y.noalias() = forward(w, seen) * x;
                  y -= target;
                  gradient.noalias() = y * x.transpose();
-                 w -= 1e-6f * backward(gradient, w);
+                 w -= 1e-6f * backward(gradient, w, passed);
                  benchmark::ClobberMemory();
                }
                count(state, size, 0);
@@ -188,16 +189,23 @@ void add_all() {
     });
     for (const Format& format : formats()) add_passes(size, format);
     add_step(
-        "step in float", size, [](const ColMajor& w) -> const ColMajor& { return w; },
-        [](const ColMajor& gradient, const ColMajor&) -> const ColMajor& { return gradient; });
+        "step in float", size, [](const ColMajor& w, ColMajor&) -> const ColMajor& { return w; },
+        [](const ColMajor& gradient, const ColMajor&, ColMajor&) -> const ColMajor& { return gradient; });
     for (const Format& format : formats())
       for (const bool clipped : {false, true}) {
         const fewbit::FakeQuantizer fq(fewbit::Symmetric(format.bits), format.granularity,
                                        clipped ? fewbit::StraightThrough::clipped : fewbit::StraightThrough::identity);
         add_step(
             "step " + format.name + (clipped ? ", clipped" : ""), size,
-            [=](const ColMajor& w) { return fq.forward(w); },
-            [=](const ColMajor& gradient, const ColMajor& w) { return fq.backward(gradient, w); });
+            [=](const ColMajor& w, ColMajor& seen) -> const ColMajor& {
+              fq.forward(w, seen);
+              return seen;
+            },
+            [=](const ColMajor& gradient, const ColMajor& w, ColMajor& passed) -> const ColMajor& {
+              if (!clipped) return gradient;
+              fq.backward(gradient, w, passed);
+              return passed;
+            });
       }
   }
 }

@@ -116,7 +116,7 @@ struct Sample {
 
 class Judge {
  public:
-  explicit Judge(std::size_t most) : x_(most), out_(most), packed_(2 * most), affine_(most) {}
+  explicit Judge(std::size_t most) : x_(most), gradient_(most), out_(most), packed_(2 * most), affine_(most) {}
 
   // The first n weights of the sample, through every function of the table that takes a Row.
   void judge(support::Tally& tally, const Table& table, const Kind& kind, const Sample& s, std::size_t n, Flush flush) {
@@ -145,6 +145,12 @@ class Judge {
     table.fake_quantize(x.data(), row, fake.data(), nullptr);
     compare(tally, fake, s, place, "fake_quantize");
 
+    Row streamed = row;
+    streamed.streamed = true;
+    const auto past_cache = out_.slice(n, flush);
+    table.fake_quantize(x.data(), streamed, past_cache.data(), nullptr);
+    compare(tally, past_cache, s, place, "fake_quantize past the cache");
+
     const auto same = out_.slice_of(x, flush);
     table.fake_quantize(same.data(), row, same.data(), nullptr);
     compare(tally, same, s, place, "fake_quantize in place");
@@ -157,6 +163,24 @@ class Judge {
     tally.check(std::equal(inside.begin(), inside.end(), mask.begin()), place,
                 [&] { return wrong_mask(s, n, mask.data()); });
     tally.check(packed_.intact(), place, "fake_quantize wrote outside the mask");
+
+    // A gradient has NaNs where it passes and where it does not.
+    const auto nan = [](std::size_t k) { return k % 5 == 2; };
+    std::vector<float> gradient(n), passed(n);
+    for (std::size_t k = 0; k < n; ++k) {
+      gradient[k] = nan(k) ? std::numeric_limits<float>::quiet_NaN() : -1 - static_cast<float>(k);
+      passed[k] = s.inside[k] != 0 ? gradient[k] : 0;
+    }
+    const auto pass = [&](const Row& coding, std::span<const float> before, std::span<float> to, const char* function) {
+      table.straight_through(x.data(), coding, before.data(), to.data());
+      tally.check(out_.intact(), place, function, " wrote outside the row");
+      tally.check(n == 0 || std::memcmp(to.data(), passed.data(), n * sizeof(float)) == 0, place, function);
+    };
+    const auto guarded = gradient_.slice_of(gradient, flush);
+    pass(row, guarded, out_.slice(n, flush), "straight_through");
+    pass(streamed, guarded, out_.slice(n, flush), "straight_through past the cache");
+    const auto both = out_.slice_of(gradient, flush);
+    pass(row, both, both, "straight_through in place");
   }
 
  private:
@@ -194,7 +218,7 @@ class Judge {
     return os.str();
   }
 
-  support::Guarded<float> x_, out_;
+  support::Guarded<float> x_, gradient_, out_;
   support::Guarded<std::uint8_t> packed_;
   support::Guarded<Affine> affine_;
 };

@@ -109,6 +109,29 @@ TEST_CASE("forward takes any storage order and type", "[training]") {
   CHECK(fq.forward(MatrixXf(5, 0)).cols() == 0);
 }
 
+TEST_CASE("both passes write into matrices of the caller's", "[training]") {
+  const MatrixXf w = support::normal_matrix(70, 33, 303), gradient = support::normal_matrix(70, 33, 304);
+  for (const StraightThrough how : {StraightThrough::identity, StraightThrough::clipped}) {
+    const FakeQuantizer fq(Symmetric(4), fewbit::per_group(16), how, Percentile(90));
+    const MatrixXf seen = fq.forward(w), by_weights = fq.backward(gradient, w);
+    MatrixXf same(3, 200);
+    RowMajor rows;
+    MatrixXd wide(70, 33);
+    Eigen::Matrix<float, 70, 33> fixed;
+    const auto judge = [&](auto& out) {
+      fq.forward(w, out);
+      CHECK((out.template cast<float>() == seen));
+      const auto* const memory = out.data();
+      fq.backward(gradient, w, out);
+      CHECK((out.template cast<float>() == by_weights));
+      CHECK(out.data() == memory);
+    };
+    judge(same), judge(rows), judge(wide), judge(fixed);
+    fewbit::fake_quantize_into(w.transpose(), rows, Symmetric(3), fewbit::per_channel());
+    CHECK((rows == RowMajor(fewbit::fake_quantize(MatrixXf(w.transpose()), Symmetric(3), fewbit::per_channel()))));
+  }
+}
+
 TEST_CASE("gradients pass straight through", "[training]") {
   const MatrixXf w = support::normal_matrix(9, 20, 303), gradient = support::normal_matrix(9, 20, 304);
   const FakeQuantizer fq(Symmetric(2));

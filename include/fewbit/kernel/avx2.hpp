@@ -262,16 +262,21 @@ inline void dequantize_to(const std::uint8_t* packed, const Row& r, float* out) 
     }
   });
 }
+inline bool is_streamed(const Row& r, const float* out) {
+  return r.streamed && reinterpret_cast<std::uintptr_t>(out) % 16 == 0;
+}
 inline void dequantize(const std::uint8_t* packed, const Row& r, float* out) {
-  if (!r.streamed || reinterpret_cast<std::uintptr_t>(out) % 16 != 0) return dequantize_to<false>(packed, r, out);
+  if (!is_streamed(r, out)) return dequantize_to<false>(packed, r, out);
   dequantize_to<true>(packed, r, out);
   _mm_sfence();  // whoever reads the row next sees it
 }
 
-template <bool masked>
+inline std::uint8_t bits_of(__m256 lanes) { return static_cast<std::uint8_t>(_mm256_movemask_ps(lanes)); }
+
+template <bool masked, bool streamed>
 inline void fake_quantize_to(const float* x, const Row& r, float* out, std::uint8_t* mask) {
   with_shape(*r.levels, [&](const auto& shape) {
-    const auto nearest = [&](__m256 w, const auto& divide, std::uint8_t& inside) {
+    const auto nearest = [&](__m256 w, const auto& divide, __m256& inside) {
       if constexpr (masked) return shape.nearest_weight(w, divide, inside);
       else return shape.nearest_weight(w, divide);
     };
@@ -280,30 +285,60 @@ inline void fake_quantize_to(const float* x, const Row& r, float* out, std::uint
         [&](std::size_t k, std::size_t end, const auto& divide) {
           for (; k + 32 <= end; k += 32) {
             prefetch(x + k + r.n), prefetch(x + k + r.n + 16);
-            std::uint8_t inside[4];
+            __m256 inside[4];
             const __m256 w0 = nearest(_mm256_loadu_ps(x + k), divide, inside[0]),
                          w1 = nearest(_mm256_loadu_ps(x + k + 8), divide, inside[1]);
             const __m256 w2 = nearest(_mm256_loadu_ps(x + k + 16), divide, inside[2]),
                          w3 = nearest(_mm256_loadu_ps(x + k + 24), divide, inside[3]);
-            _mm256_storeu_ps(out + k, w0), _mm256_storeu_ps(out + k + 8, w1), _mm256_storeu_ps(out + k + 16, w2),
-                _mm256_storeu_ps(out + k + 24, w3);
-            if constexpr (masked) std::memcpy(mask + k / 8, inside, sizeof inside);
+            store<streamed>(out + k, w0), store<streamed>(out + k + 8, w1), store<streamed>(out + k + 16, w2),
+                store<streamed>(out + k + 24, w3);
+            if constexpr (masked)
+              for (std::size_t i = 0; i < 4; ++i) mask[k / 8 + i] = bits_of(inside[i]);
           }
           return k;
         },
         [&](std::size_t k, std::size_t n, const auto& divide) {
-          std::uint8_t inside = 0;
+          __m256 inside;
           store_some(out + k, n, nearest(load_some(x + k, n), divide, inside));
-          if constexpr (masked) mask[k / 8] = static_cast<std::uint8_t>(inside & ((1u << n) - 1));
+          if constexpr (masked) mask[k / 8] = static_cast<std::uint8_t>(bits_of(inside) & ((1u << n) - 1));
         });
   });
 }
 inline void fake_quantize(const float* x, const Row& r, float* out, std::uint8_t* mask) {
-  return mask == nullptr ? fake_quantize_to<false>(x, r, out, mask) : fake_quantize_to<true>(x, r, out, mask);
+  if (mask != nullptr) return fake_quantize_to<true, false>(x, r, out, mask);
+  if (!is_streamed(r, out)) return fake_quantize_to<false, false>(x, r, out, mask);
+  fake_quantize_to<false, true>(x, r, out, mask);
+  _mm_sfence();
 }
 
-inline constexpr Table table{"avx2",   supported,  ranges,       absolute_sum, widen_scales, widen_coded_scales,
-                             quantize, dequantize, fake_quantize};
+template <bool streamed>
+inline void straight_through_to(const float* x, const Row& r, const float* gradient, float* out) {
+  with_shape(*r.levels, [&](const auto& shape) {
+    each_divided(
+        r, shape, Quotient::outer,
+        [&](std::size_t k, std::size_t end, const auto& divide) {
+          for (; k + 16 <= end; k += 16) {
+            prefetch(x + k + r.n), prefetch(gradient + k + r.n);
+            const __m256 a = shape.inside(_mm256_loadu_ps(x + k), divide),
+                         b = shape.inside(_mm256_loadu_ps(x + k + 8), divide);
+            const __m256 low = _mm256_loadu_ps(gradient + k), high = _mm256_loadu_ps(gradient + k + 8);
+            store<streamed>(out + k, _mm256_and_ps(a, low)), store<streamed>(out + k + 8, _mm256_and_ps(b, high));
+          }
+          return k;
+        },
+        [&](std::size_t k, std::size_t n, const auto& divide) {
+          store_some(out + k, n, _mm256_and_ps(shape.inside(load_some(x + k, n), divide), load_some(gradient + k, n)));
+        });
+  });
+}
+inline void straight_through(const float* x, const Row& r, const float* gradient, float* out) {
+  if (!is_streamed(r, out)) return straight_through_to<false>(x, r, gradient, out);
+  straight_through_to<true>(x, r, gradient, out);
+  _mm_sfence();
+}
+
+inline constexpr Table table{"avx2",   supported,  ranges,        absolute_sum,    widen_scales, widen_coded_scales,
+                             quantize, dequantize, fake_quantize, straight_through};
 
 }  // namespace fewbit::kernel::avx2
 FEWBIT_AVX2_END

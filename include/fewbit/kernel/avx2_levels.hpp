@@ -40,9 +40,9 @@ inline void store_some(float* out, std::size_t n, __m256 v) {
 
 inline __m256 round_even(__m256 x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 inline __m256 clamp(__m256 x, __m256 lo, __m256 hi) { return _mm256_min_ps(_mm256_max_ps(x, lo), hi); }
-inline std::uint8_t within(__m256 x, __m256 lo, __m256 hi) {  // a bit for each lane
-  const __m256 both = _mm256_and_ps(_mm256_cmp_ps(x, lo, _CMP_GE_OQ), _mm256_cmp_ps(x, hi, _CMP_LE_OQ));
-  return static_cast<std::uint8_t>(_mm256_movemask_ps(both));
+// All ones in the lanes of numbers in [lo, hi].
+inline __m256 within(__m256 x, __m256 lo, __m256 hi) {
+  return _mm256_and_ps(_mm256_cmp_ps(x, lo, _CMP_GE_OQ), _mm256_cmp_ps(x, hi, _CMP_LE_OQ));
 }
 
 // ------------------------------------------------------------------------ how eight weights are scaled, and divided
@@ -143,7 +143,8 @@ struct Integers {
   }
   __m256 level(__m256i code) const { return _mm256_cvtepi32_ps(_mm256_add_epi32(code, first_code)); }
   __m256 nearest_weight(__m256 w, const Divide& divide) const { return weights(nearest(w, divide), divide); }
-  __m256 nearest_weight(__m256 w, const Divide& divide, std::uint8_t& inside) const {
+  __m256 inside(__m256 w, const Divide& divide) const { return within(rounded(w, divide), first, last); }
+  __m256 nearest_weight(__m256 w, const Divide& divide, __m256& inside) const {
     const __m256 level = rounded(w, divide);
     inside = within(level, first, last);
     return weights(clamp(level, first, last), divide);
@@ -160,7 +161,11 @@ struct Integers {
                          _mm256_add_ps(_mm256_xor_ps(q, sign), _mm256_setzero_ps()));
   }
   __m256 nearest_weight(__m256 w, const Multiply& divide) const { return scaled(round_even(divide(w)), divide); }
-  __m256 nearest_weight(__m256 w, const Multiply& divide, std::uint8_t& inside) const {  // clamped to Quotient::outer
+  // These two with the quotient clamped to Quotient::outer.
+  __m256 inside(__m256 w, const Multiply& divide) const {
+    return within(round_even(divide(w)), _mm256_sub_ps(first, divide.zero), _mm256_sub_ps(last, divide.zero));
+  }
+  __m256 nearest_weight(__m256 w, const Multiply& divide, __m256& inside) const {
     const __m256 q = round_even(divide(w));
     const __m256 lo = _mm256_sub_ps(first, divide.zero), hi = _mm256_sub_ps(last, divide.zero);
     inside = within(q, lo, hi);
@@ -222,8 +227,11 @@ struct Entries : Searched {
   static __m256 scaled(__m256 w, const Divide& divide) { return _mm256_add_ps(divide(w), divide.zero); }
   __m256i code(__m256 w, const Divide& divide) const { return this->search(scaled(w, divide)); }
   __m256 nearest_weight(__m256 w, const Divide& divide) const { return weights(this->level(code(w, divide)), divide); }
-  __m256 nearest_weight(__m256 w, const Divide& divide, std::uint8_t& inside) const {
-    inside = within(scaled(w, divide), _mm256_set1_ps(this->covered.lo), _mm256_set1_ps(this->covered.hi));
+  __m256 inside(__m256 w, const Divide& divide) const {
+    return within(scaled(w, divide), _mm256_set1_ps(this->covered.lo), _mm256_set1_ps(this->covered.hi));
+  }
+  __m256 nearest_weight(__m256 w, const Divide& divide, __m256& in) const {
+    in = inside(w, divide);
     return nearest_weight(w, divide);
   }
 };

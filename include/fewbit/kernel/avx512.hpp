@@ -256,13 +256,16 @@ inline void dequantize_to(const std::uint8_t* packed, const Row& r, float* out) 
     }
   });
 }
+inline bool is_streamed(const Row& r, const float* out) {
+  return r.streamed && reinterpret_cast<std::uintptr_t>(out) % 16 == 0;
+}
 inline void dequantize(const std::uint8_t* packed, const Row& r, float* out) {
-  if (!r.streamed || reinterpret_cast<std::uintptr_t>(out) % 16 != 0) return dequantize_to<false>(packed, r, out);
+  if (!is_streamed(r, out)) return dequantize_to<false>(packed, r, out);
   dequantize_to<true>(packed, r, out);
   _mm_sfence();  // whoever reads the row next sees it
 }
 
-template <bool masked>
+template <bool masked, bool streamed>
 inline void fake_quantize_to(const float* x, const Row& r, float* out, std::uint8_t* mask) {
   with_shape(*r.levels, [&](const auto& shape) {
     const auto nearest = [&](__m512 w, const auto& divide, __mmask16& inside) {
@@ -279,8 +282,8 @@ inline void fake_quantize_to(const float* x, const Row& r, float* out, std::uint
                          w1 = nearest(_mm512_loadu_ps(x + k + 16), divide, inside[1]);
             const __m512 w2 = nearest(_mm512_loadu_ps(x + k + 32), divide, inside[2]),
                          w3 = nearest(_mm512_loadu_ps(x + k + 48), divide, inside[3]);
-            _mm512_storeu_ps(out + k, w0), _mm512_storeu_ps(out + k + 16, w1), _mm512_storeu_ps(out + k + 32, w2),
-                _mm512_storeu_ps(out + k + 48, w3);
+            store<streamed>(out + k, w0), store<streamed>(out + k + 16, w1), store<streamed>(out + k + 32, w2),
+                store<streamed>(out + k + 48, w3);
             if constexpr (masked) std::memcpy(mask + k / 8, inside, sizeof inside);
           }
           return k;
@@ -294,17 +297,46 @@ inline void fake_quantize_to(const float* x, const Row& r, float* out, std::uint
   });
 }
 inline void fake_quantize(const float* x, const Row& r, float* out, std::uint8_t* mask) {
-  return mask == nullptr ? fake_quantize_to<false>(x, r, out, mask) : fake_quantize_to<true>(x, r, out, mask);
+  if (mask != nullptr) return fake_quantize_to<true, false>(x, r, out, mask);
+  if (!is_streamed(r, out)) return fake_quantize_to<false, false>(x, r, out, mask);
+  fake_quantize_to<false, true>(x, r, out, mask);
+  _mm_sfence();
+}
+
+template <bool streamed>
+inline void straight_through_to(const float* x, const Row& r, const float* gradient, float* out) {
+  with_shape(*r.levels, [&](const auto& shape) {
+    each_divided(
+        r, shape, Quotient::outer,
+        [&](std::size_t k, std::size_t end, const auto& divide) {
+          for (; k + 16 <= end; k += 16) {
+            prefetch(x + k + r.n), prefetch(gradient + k + r.n);
+            const __mmask16 inside = shape.inside(_mm512_loadu_ps(x + k), divide);
+            store<streamed>(out + k, _mm512_maskz_loadu_ps(inside, gradient + k));
+          }
+          return k;
+        },
+        [&](std::size_t k, std::size_t n, const auto& divide) {
+          const __mmask16 some = first_lanes(n), inside = shape.inside(load_some(x + k, n), divide);
+          _mm512_mask_storeu_ps(out + k, some,
+                                _mm512_maskz_loadu_ps(static_cast<__mmask16>(inside & some), gradient + k));
+        });
+  });
+}
+inline void straight_through(const float* x, const Row& r, const float* gradient, float* out) {
+  if (!is_streamed(r, out)) return straight_through_to<false>(x, r, gradient, out);
+  straight_through_to<true>(x, r, gradient, out);
+  _mm_sfence();
 }
 
 // What all processors with AVX-512 have, and what later ones have besides: VNNI from Cascade Lake on, VBMI too from Ice
 // Lake and Zen 4 on.
-inline constexpr Table table{"avx512",           supported,       ranges,     absolute_sum, widen_scales,
-                             widen_coded_scales, quantize<false>, dequantize, fake_quantize};
-inline constexpr Table table_vnni{"avx512vnni",       supported_vnni,  ranges,     absolute_sum, widen_scales,
-                                  widen_coded_scales, quantize<false>, dequantize, fake_quantize};
-inline constexpr Table table_vbmi{"avx512vbmi",       supported_vbmi, ranges,     absolute_sum, widen_scales,
-                                  widen_coded_scales, quantize<true>, dequantize, fake_quantize};
+inline constexpr Table table{"avx512",           supported,       ranges,     absolute_sum,  widen_scales,
+                             widen_coded_scales, quantize<false>, dequantize, fake_quantize, straight_through};
+inline constexpr Table table_vnni{"avx512vnni",       supported_vnni,  ranges,     absolute_sum,  widen_scales,
+                                  widen_coded_scales, quantize<false>, dequantize, fake_quantize, straight_through};
+inline constexpr Table table_vbmi{"avx512vbmi",       supported_vbmi, ranges,     absolute_sum,  widen_scales,
+                                  widen_coded_scales, quantize<true>, dequantize, fake_quantize, straight_through};
 
 }  // namespace fewbit::kernel::avx512
 FEWBIT_AVX512_END

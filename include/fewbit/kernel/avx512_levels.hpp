@@ -127,6 +127,7 @@ struct Integers {
   }
   __m512 level(__m512i code) const { return _mm512_cvtepi32_ps(_mm512_add_epi32(code, first_code)); }
   __m512 nearest_weight(__m512 w, const Divide& divide) const { return weights(nearest(w, divide), divide); }
+  __mmask16 inside(__m512 w, const Divide& divide) const { return within(rounded(w, divide), first, last); }
   __m512 nearest_weight(__m512 w, const Divide& divide, __mmask16& inside) const {
     const __m512 level = rounded(w, divide);
     inside = within(level, first, last);
@@ -146,7 +147,12 @@ struct Integers {
   __m512 nearest_weight(__m512 w, const Multiply& divide) const {
     return scaled(_mm512_roundscale_ps(divide(w), nearest_even), divide);
   }
-  __m512 nearest_weight(__m512 w, const Multiply& divide, __mmask16& inside) const {  // clamped to Quotient::outer
+  // These two with the quotient clamped to Quotient::outer.
+  __mmask16 inside(__m512 w, const Multiply& divide) const {
+    return within(_mm512_roundscale_ps(divide(w), nearest_even), _mm512_sub_ps(first, divide.zero),
+                  _mm512_sub_ps(last, divide.zero));
+  }
+  __m512 nearest_weight(__m512 w, const Multiply& divide, __mmask16& inside) const {
     const __m512 q = _mm512_roundscale_ps(divide(w), nearest_even);
     const __m512 lo = _mm512_sub_ps(first, divide.zero), hi = _mm512_sub_ps(last, divide.zero);
     inside = within(q, lo, hi);
@@ -194,8 +200,11 @@ struct Entries : Searched {
   static __m512 scaled(__m512 w, const Divide& divide) { return _mm512_add_ps(divide(w), divide.zero); }
   __m512i code(__m512 w, const Divide& divide) const { return this->search(scaled(w, divide)); }
   __m512 nearest_weight(__m512 w, const Divide& divide) const { return weights(this->level(code(w, divide)), divide); }
-  __m512 nearest_weight(__m512 w, const Divide& divide, __mmask16& inside) const {
-    inside = within(scaled(w, divide), _mm512_set1_ps(this->covered.lo), _mm512_set1_ps(this->covered.hi));
+  __mmask16 inside(__m512 w, const Divide& divide) const {
+    return within(scaled(w, divide), _mm512_set1_ps(this->covered.lo), _mm512_set1_ps(this->covered.hi));
+  }
+  __m512 nearest_weight(__m512 w, const Divide& divide, __mmask16& in) const {
+    in = inside(w, divide);
     return nearest_weight(w, divide);
   }
 };

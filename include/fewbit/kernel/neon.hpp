@@ -214,10 +214,27 @@ inline void fake_quantize(const float* x, const Row& r, float* out, std::uint8_t
   return mask == nullptr ? fake_quantize_to<false>(x, r, out, mask) : fake_quantize_to<true>(x, r, out, mask);
 }
 
-inline constexpr Table table{"neon",   supported,  ranges,       absolute_sum, widen_scales, widen_coded_scales,
-                             quantize, dequantize, fake_quantize};
-inline constexpr Table table_dot{"neondot",          supported_dot, ranges,     absolute_sum, widen_scales,
-                                 widen_coded_scales, quantize,      dequantize, fake_quantize};
+inline void straight_through(const float* x, const Row& r, const float* gradient, float* out) {
+  with_shape(*r.levels, [&]<class Shape>(const Shape& shape) {
+    const auto passed = [](uint32x4_t inside, float32x4_t g) { return f32(vandq_u32(inside, u32(g))); };
+    const auto eight = [=](std::size_t k, std::size_t n, const auto& divide, const auto& divide4) {
+      const float32x4x2_t w = load_some(x + k, n), g = load_some(gradient + k, n);
+      store_some(
+          out + k, n,
+          {{passed(shape.inside(w.val[0], divide), g.val[0]), passed(shape.inside(w.val[1], divide4), g.val[1])}});
+    };
+    const auto sixteen = [=](std::size_t k, const auto& divide) {
+      for (std::size_t i = k; i < k + 16; i += 4)
+        vst1q_f32(out + i, passed(shape.inside(vld1q_f32(x + i), divide), vld1q_f32(gradient + i)));
+    };
+    each_run<std::is_same_v<Shape, Integers>, true>(r, Quotient::outer, sixteen, eight);
+  });
+}
+
+inline constexpr Table table{"neon",   supported,  ranges,        absolute_sum,    widen_scales, widen_coded_scales,
+                             quantize, dequantize, fake_quantize, straight_through};
+inline constexpr Table table_dot{"neondot",          supported_dot, ranges,     absolute_sum,  widen_scales,
+                                 widen_coded_scales, quantize,      dequantize, fake_quantize, straight_through};
 
 }  // namespace fewbit::kernel::neon
 #endif

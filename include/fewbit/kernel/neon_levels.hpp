@@ -97,6 +97,7 @@ struct Integers {
   }
   float32x4_t level(uint32x4_t code) const { return vcvtq_f32_s32(vaddq_s32(s32(code), first_code)); }
   float32x4_t nearest_weight(float32x4_t w, const Divide& divide) const { return divide.weight(nearest(w, divide)); }
+  uint32x4_t inside(float32x4_t w, const Divide& divide) const { return within(rounded(w, divide), first, last); }
   float32x4_t nearest_weight(float32x4_t w, const Divide& divide, uint32x4_t& inside) const {
     const float32x4_t level = rounded(w, divide);
     inside = within(level, first, last);
@@ -114,8 +115,12 @@ struct Integers {
   float32x4_t nearest_weight(float32x4_t w, const Multiply& divide) const {
     return scaled(vrndnq_f32(divide(w)), divide);
   }
+  // These two with the quotient clamped to Quotient::outer.
+  uint32x4_t inside(float32x4_t w, const Multiply& divide) const {
+    return within(vrndnq_f32(divide(w)), vsubq_f32(first, divide.zero), vsubq_f32(last, divide.zero));
+  }
   float32x4_t nearest_weight(float32x4_t w, const Multiply& divide, uint32x4_t& inside) const {
-    const float32x4_t q = vrndnq_f32(divide(w));  // clamped to Quotient::outer
+    const float32x4_t q = vrndnq_f32(divide(w));
     const float32x4_t lo = vsubq_f32(first, divide.zero), hi = vsubq_f32(last, divide.zero);
     inside = within(q, lo, hi);
     return scaled(clamp(q, lo, hi), divide);
@@ -166,8 +171,11 @@ struct Table16 {
   float32x4_t level_at(uint8x16_t index) const { return f32(vqtbl4q_u8(levels, bytes_of(index))); }
   float32x4_t level(uint32x4_t code) const { return level_at(u8(vmulq_n_u32(code, 0x01010101))); }
   float32x4_t nearest_weight(float32x4_t w, const Divide& d) const { return d.weight(level_at(nearest(w, d))); }
-  float32x4_t nearest_weight(float32x4_t w, const Divide& d, uint32x4_t& inside) const {
-    inside = within(vaddq_f32(d(w), d.zero), vdupq_n_f32(covered.lo), vdupq_n_f32(covered.hi));
+  uint32x4_t inside(float32x4_t w, const Divide& d) const {
+    return within(vaddq_f32(d(w), d.zero), vdupq_n_f32(covered.lo), vdupq_n_f32(covered.hi));
+  }
+  float32x4_t nearest_weight(float32x4_t w, const Divide& d, uint32x4_t& in) const {
+    in = inside(w, d);
     return nearest_weight(w, d);
   }
 };
@@ -201,8 +209,11 @@ struct Table256 {
     return vld1q_lane_f32(levels + vgetq_lane_u32(code, 3), v, 3);
   }
   float32x4_t nearest_weight(float32x4_t w, const Divide& d) const { return d.weight(level(code(w, d))); }
-  float32x4_t nearest_weight(float32x4_t w, const Divide& d, uint32x4_t& inside) const {
-    inside = within(vaddq_f32(d(w), d.zero), vdupq_n_f32(covered.lo), vdupq_n_f32(covered.hi));
+  uint32x4_t inside(float32x4_t w, const Divide& d) const {
+    return within(vaddq_f32(d(w), d.zero), vdupq_n_f32(covered.lo), vdupq_n_f32(covered.hi));
+  }
+  float32x4_t nearest_weight(float32x4_t w, const Divide& d, uint32x4_t& in) const {
+    in = inside(w, d);
     return nearest_weight(w, d);
   }
 };

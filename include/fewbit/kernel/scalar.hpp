@@ -233,7 +233,13 @@ inline void fake_quantize(const float* x, const Row& r, float* out, std::uint8_t
   });
 }
 
-inline constexpr Table table{"scalar",           supported, ranges,     absolute_sum, widen_scales,
-                             widen_coded_scales, quantize,  dequantize, fake_quantize};
+inline void straight_through(const float* x, const Row& r, const float* gradient, float* out) {
+  each_group(r, [&](std::size_t k, std::size_t end, Affine a) {
+    for (; k < end; ++k) out[k] = inside(x[k], a, *r.levels) ? gradient[k] : 0.f;
+  });
+}
+
+inline constexpr Table table{"scalar",           supported, ranges,     absolute_sum,  widen_scales,
+                             widen_coded_scales, quantize,  dequantize, fake_quantize, straight_through};
 
 }  // namespace fewbit::kernel::scalar

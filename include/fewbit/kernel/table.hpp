@@ -17,7 +17,7 @@ struct Row {
   std::size_t n, group;
   const Affine* affine;
   const Levels* levels;
-  // For dequantize: `out` is part of something larger than the cache, so it is best written around it.
+  // `out` is apart from all that is read, and part of something larger than the cache, so it is best written around it.
   bool streamed = false;
 };
 
@@ -49,6 +49,10 @@ struct Table {
   // ceil(n / 8) bytes, lowest first, tells whether weight k lies in the range that the levels cover (scalar::inside);
   // bits past n are zero.
   void (*fake_quantize)(const float* x, const Row&, float* out, std::uint8_t* mask);
+
+  // The gradient that passes straight through: out[k] = gradient[k] where that mask has weight k inside, else +0. `out`
+  // may be the gradient.
+  void (*straight_through)(const float* x, const Row&, const float* gradient, float* out);
 };
 
 }  // namespace fewbit::kernel

@@ -51,13 +51,9 @@ void require_shape(const Weights& q, const Eigen::DenseBase<Derived>& out) {
                   q.cols(), "; resize it first");
 }
 
-// What will not be in the cache when it is read is written past it: a fifth to a third faster from 32 MiB on, and
-// ruinous well below.
 template <class Output>
 bool is_streamed(const Output& rows, const InputMap& map) {
-  const auto& memory = rows.memory();
-  return memory.is_float_rows() && map.empty() &&
-         memory.rows * memory.cols >= Index{32} * 1024 * 1024 / Index{sizeof(float)};
+  return map.empty() && rows.memory().is_streamed();
 }
 
 // Rows first .. last - 1 of the output, from the codes of q, which begins at its row `top`, and a map that need not be

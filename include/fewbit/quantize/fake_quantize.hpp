@@ -32,21 +32,36 @@ void fake_quantize_in_place(Eigen::DenseBase<Derived>&& w, const G& grid, Granul
   fake_quantize_in_place(w, grid, granularity, estimate, options);
 }
 
-// A matrix of w's shape whose rows make(i, joined, clean, coding) writes: `joined` holds the row as it is in w, its
-// place in the result and the row of a second expression if there is one, `clean` is w's without a NaN, and `coding`
-// has the Affines that are fitted on the way.
+// Gives the result w's shape, and has its rows written by make(i, joined, clean, coding): `joined` holds the row as it
+// is in w, its place in the result and the row of a second expression if there is one, `clean` is w's without a NaN,
+// and `coding` has the Affines that are fitted on the way.
 template <class Result, class Derived, Grid G, Estimator<G> E, class Make, class Second = Derived>
-Result made_from_rows(const Rows<Derived>& in, const G& grid, Granularity granularity, const E& estimate,
-                      const QuantizeOptions& options, Make&& make, const Rows<Second>* second = nullptr) {
-  Result result;
+void make_rows(const Rows<Derived>& in, Eigen::PlainObjectBase<Result>& result, const G& grid, Granularity granularity,
+               const E& estimate, const QuantizeOptions& options, Make&& make, const Rows<Second>* second = nullptr) {
   result.resize(in.memory().rows, in.memory().cols);
   const Tiling tiling(result.rows(), result.cols(), granularity);
   const Levels levels = grid.levels();
-  const MutableRows<Result> out(result);  // nobody sees it if this throws
+  const MutableRows<Result> out(result);
   std::vector<Affine> affines(tiling.blocks());
+  const bool streamed = out.memory().is_streamed();
   fit_rows(JoinedRows<Derived, Result, Second>(in, out, second), tiling, levels, grid, granularity.scale, estimate,
-           options, affines, make);
-  return result;
+           options, affines, [&](Index i, const JoinedRow& row, const float* clean, kernel::Row coding) {
+             coding.streamed = streamed;
+             make(i, row, clean, coding);
+           });
+}
+
+// The same into a matrix of the caller's, of any type of scalars and storage order, which is resized and may not share
+// memory with W: a training loop need not ask for memory in each step. What it holds is undefined after a throw.
+template <class Derived, class Result, Grid G, Estimator<G> E = MinMax>
+void fake_quantize_into(const Eigen::DenseBase<Derived>& w, Eigen::PlainObjectBase<Result>& result, const G& grid,
+                        Granularity granularity = per_tensor(), const E& estimate = {},
+                        const QuantizeOptions& options = {}) {
+  const RowCoder coder(options.rounding, options.seed, kernel::active());
+  make_rows(Rows<Derived>(w), result, grid, granularity, estimate, options,
+            [&](Index i, const JoinedRow& row, const float* clean, const kernel::Row& coding) {
+              coder.fake_quantize(i, clean, coding, row.out);
+            });
 }
 
 // The quantized weights of W[out, in], in its own type and storage order.
@@ -54,12 +69,9 @@ template <class Derived, Grid G, Estimator<G> E = MinMax>
 typename Derived::PlainObject fake_quantize(const Eigen::DenseBase<Derived>& w, const G& grid,
                                             Granularity granularity = per_tensor(), const E& estimate = {},
                                             const QuantizeOptions& options = {}) {
-  const RowCoder coder(options.rounding, options.seed, kernel::active());
-  return made_from_rows<typename Derived::PlainObject>(
-      Rows<Derived>(w), grid, granularity, estimate, options,
-      [&](Index i, const JoinedRow& row, const float* clean, const kernel::Row& coding) {
-        coder.fake_quantize(i, clean, coding, row.out);
-      });
+  typename Derived::PlainObject result;
+  fake_quantize_into(w, result, grid, granularity, estimate, options);
+  return result;
 }
 
 }  // namespace FEWBIT_ABI

@@ -2,7 +2,6 @@
 // Training with quantization in the loop: the forward pass sees quantized weights, and gradients go straight through
 // the rounding. Rule: what forward gives is what the exported matrix decodes to, to the last bit.
 
-#include <bit>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -18,17 +17,6 @@ namespace fewbit {
 enum class StraightThrough { identity, clipped };
 
 inline namespace FEWBIT_ABI {
-
-// to[k] = from[k] where bit k of the mask is set, and 0 elsewhere.
-inline void keep_masked(const float* from, const std::uint8_t* mask, std::size_t n, float* to) {
-  const auto keep = [](float x, unsigned bit) {
-    return std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) & (0u - bit));
-  };
-  std::size_t k = 0;
-  for (; k + 8 <= n; k += 8)
-    for (std::size_t j = 0; j < 8; ++j) to[k + j] = keep(from[k + j], (mask[k / 8] >> j) & 1u);
-  for (; k < n; ++k) to[k] = keep(from[k], (mask[k / 8] >> (k % 8)) & 1u);
-}
 
 // Fake quantization of a layer's weights or inputs in a training loop.
 //
@@ -51,7 +39,14 @@ class FakeQuantizer {
   // std::invalid_argument if frozen ranges are of another number of blocks.
   template <class Derived>
   typename Derived::PlainObject forward(const Eigen::DenseBase<Derived>& w) const {
-    return with_ranges(w, [&](const auto& estimate) { return fake_quantize(w, grid_, granularity_, estimate); });
+    typename Derived::PlainObject seen;
+    forward(w, seen);
+    return seen;
+  }
+  // The same into a matrix of the caller's, which is resized and may not share memory with W.
+  template <class Derived, class Result>
+  void forward(const Eigen::DenseBase<Derived>& w, Eigen::PlainObjectBase<Result>& seen) const {
+    with_ranges(w, [&](const auto& estimate) { fake_quantize_into(w, seen, grid_, granularity_, estimate); });
   }
 
   // The gradient by W from that by forward(W), for StraightThrough::identity: the same. Throws std::invalid_argument
@@ -66,17 +61,28 @@ class FakeQuantizer {
   template <class Gradient, class Derived>
   typename Gradient::PlainObject backward(const Eigen::DenseBase<Gradient>& gradient,
                                           const Eigen::DenseBase<Derived>& w) const {
+    typename Gradient::PlainObject by_weights;
+    backward(gradient, w, by_weights);
+    return by_weights;
+  }
+  // The same into a matrix of the caller's, which is resized and may not share memory with the two.
+  template <class Gradient, class Derived, class Result>
+  void backward(const Eigen::DenseBase<Gradient>& gradient, const Eigen::DenseBase<Derived>& w,
+                Eigen::PlainObjectBase<Result>& by_weights) const {
     if (gradient.rows() != w.rows() || gradient.cols() != w.cols())
       fail_argument("backward: W is ", w.rows(), " x ", w.cols(), " and its gradient ", gradient.rows(), " x ",
                     gradient.cols(), "; they must have one shape");
-    if (gradient_ == StraightThrough::identity) return gradient;
+    if (gradient_ == StraightThrough::identity) {
+      by_weights = gradient.derived().template cast<typename Result::Scalar>();
+      return;
+    }
     const Rows<Gradient> gradients(gradient);
     const kernel::Table& table = kernel::active();
-    return with_ranges(w, [&](const auto& estimate) {
-      return made_from_rows<typename Gradient::PlainObject>(
-          Rows<Derived>(w), grid_, granularity_, estimate, {},
+    with_ranges(w, [&](const auto& estimate) {
+      make_rows(
+          Rows<Derived>(w), by_weights, grid_, granularity_, estimate, {},
           [&](Index, const JoinedRow& row, const float*, const kernel::Row& coding) {
-            keep_inside(table, row, coding);
+            table.straight_through(row.in, coding, row.second, row.out);
           },
           &gradients);
     });
@@ -123,12 +129,6 @@ class FakeQuantizer {
   const E& estimator() const { return estimate_; }
 
  private:
-  static void keep_inside(const kernel::Table& table, const JoinedRow& row, const kernel::Row& coding) {
-    std::vector<std::uint8_t> mask((coding.n + 7) / 8);
-    table.fake_quantize(row.in, coding, row.out, mask.data());
-    keep_masked(row.second, mask.data(), coding.n, row.out);
-  }
-
   // Calls f with the estimator, or with what it has said once and for all.
   template <class Derived, class F>
   auto with_ranges(const Eigen::DenseBase<Derived>& w, F&& f) const {

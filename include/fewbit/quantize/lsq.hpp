@@ -84,8 +84,8 @@ class Lsq {
     // One sum for each row and block: joined in the order of the rows, whatever thread they were on.
     std::vector<double> sums(static_cast<std::size_t>(w.rows() * across));
     Gradients<typename Gradient::PlainObject> result;
-    result.weights = made_from_rows<typename Gradient::PlainObject>(
-        Rows<Derived>(w), grid_, granularity_, KnownAffines{tiling, affines}, {},
+    make_rows(
+        Rows<Derived>(w), result.weights, grid_, granularity_, KnownAffines{tiling, affines}, {},
         [&](Index i, const JoinedRow& row, const float*, const kernel::Row& coding) {
           std::vector<float> quantized(coding.n);
           std::vector<std::uint8_t> mask((coding.n + 7) / 8);
@@ -96,10 +96,10 @@ class Lsq {
               const bool inside = (mask[k / 8] >> (k % 8) & 1) != 0;
               const double by_scale = static_cast<double>(quantized[k]) - (inside ? static_cast<double>(row.in[k]) : 0);
               *sum += static_cast<double>(row.second[k]) * by_scale;
+              row.out[k] = inside ? row.second[k] : 0.f;
             }
             *sum++ /= static_cast<double>(a.scale);
           });
-          keep_masked(row.second, mask.data(), coding.n, row.out);
         },
         &gradients);
     Eigen::VectorXd all = Eigen::VectorXd::Zero(scales_.size());
@@ -184,8 +184,8 @@ class Pact {
     const Tiling tiling(x.rows(), x.cols(), per_tensor());
     std::vector<double> sums(static_cast<std::size_t>(x.rows()));
     Gradients<typename Gradient::PlainObject> result{};
-    result.inputs = made_from_rows<typename Gradient::PlainObject>(
-        Rows<Derived>(x), grid_, per_tensor(), KnownAffines{tiling, affine}, {},
+    make_rows(
+        Rows<Derived>(x), result.inputs, grid_, per_tensor(), KnownAffines{tiling, affine}, {},
         [&](Index i, const JoinedRow& row, const float*, const kernel::Row& coding) {
           for (std::size_t k = 0; k < coding.n; ++k) {
             const bool clipped = row.in[k] >= alpha_;
