@@ -207,10 +207,11 @@ inline void dot(const CodedRows& w, const Columns<float>& x, float* y) {
 // ------------------------------------------------------------------------------------------ floats: no codes
 
 inline void dense(std::size_t n, std::size_t rows, const float* w, std::size_t stride, const Columns<float>& x,
-                  float* y) {
+                  float* y, std::size_t y_stride) {
   const auto take = [&]<std::size_t height, std::size_t cols>(std::integral_constant<std::size_t, height>,
                                                               std::integral_constant<std::size_t, cols>,
                                                               std::size_t first_row, std::size_t first) {
+    prefetch_columns(x, first + cols, cols, n, first_row, rows);
     __m256 sum[height][cols];
     unrolled<height>([&](auto r) __attribute__((always_inline)) {
       unrolled<cols>([&](auto c) __attribute__((always_inline)) { sum[r][c] = _mm256_setzero_ps(); });
@@ -229,7 +230,7 @@ inline void dense(std::size_t n, std::size_t rows, const float* w, std::size_t s
     }
     unrolled<height>([&](auto r) __attribute__((always_inline)) {
       unrolled<cols>([&](auto c) __attribute__((always_inline)) {
-        y[(first + c) * tile_rows + first_row + r] = total(sum[r][c]);
+        y[(first + c) * y_stride + first_row + r] += total(sum[r][c]);
       });
     });
   };

@@ -165,7 +165,8 @@ inline void dot(const CodedRows& w, const Columns<float>& x, float* y) {
 // ------------------------------------------------------------------------------------------ floats: no codes
 
 template <std::size_t rows, std::size_t cols>
-inline void dense_tile(std::size_t n, const float* w, std::size_t stride, const Columns<float>& x, float* y) {
+inline void dense_tile(std::size_t n, const float* w, std::size_t stride, const Columns<float>& x, float* y,
+                       std::size_t y_stride) {
   __m512 sum[rows][cols];
   unrolled<rows>([&](auto r) __attribute__((always_inline)) {
     unrolled<cols>([&](auto c) __attribute__((always_inline)) { sum[r][c] = _mm512_setzero_ps(); });
@@ -180,15 +181,26 @@ inline void dense_tile(std::size_t n, const float* w, std::size_t stride, const 
     });
   }
   unrolled<cols>([&](auto c) __attribute__((always_inline)) {
-    store_sums<rows>([&](auto r) { return sum[r][c]; }, y + c * tile_rows);
+    add_sums<rows>([&](auto r) { return sum[r][c]; }, y + c * y_stride);
   });
 }
 
 inline void dense(std::size_t n, std::size_t rows, const float* w, std::size_t stride, const Columns<float>& x,
-                  float* y) {
-  in_tiles<6, 2, 1>(rows, x.count, [&](auto height, auto cols, std::size_t r, std::size_t c) {
-    dense_tile<height, cols>(n, w + r * stride, stride, {cols, x.stride, x.x + c * x.stride}, y + c * tile_rows + r);
-  });
+                  float* y, std::size_t y_stride) {
+  const auto take = [&]<std::size_t cols>(std::integral_constant<std::size_t, cols>, std::size_t c) {
+    const Columns<float> some{cols, x.stride, x.x + c * x.stride};
+    float* const to = y + c * y_stride;
+    std::size_t r = 0;
+    for (; r + tile_rows <= rows; r += tile_rows) {
+      prefetch_columns(x, c + cols, cols, n, r, rows);
+      dense_tile<tile_rows, cols>(n, w + r * stride, stride, some, to + r, y_stride);
+    }
+    for (; r < rows; ++r) dense_tile<1, cols>(n, w + r * stride, stride, some, to + r, y_stride);
+  };
+  std::size_t c = 0;
+  for (; c + 6 <= x.count; c += 6) take(std::integral_constant<std::size_t, 6>(), c);
+  for (; c + 2 <= x.count; c += 2) take(std::integral_constant<std::size_t, 2>(), c);
+  for (; c < x.count; ++c) take(std::integral_constant<std::size_t, 1>(), c);
 }
 
 // A register of floats or of doubles, the last one of a row perhaps in part.

@@ -52,21 +52,32 @@ inline CodedRows from_row(const CodedRows& w, std::size_t r) {
   return rest;
 }
 
-// The sums of the lanes of one register or four, at(0) .. at(3), to as many floats: in one order, for how many rows a
-// tile has is a matter of threads.
+// The sums of the lanes of one register or four, at(0) .. at(3): in one order, for how many rows a tile has is a matter
+// of threads.
 template <std::size_t rows, class At>
-[[gnu::always_inline]] inline void store_sums(At&& at, float* to) {
-  const __m512 a = at(std::integral_constant<std::size_t, 0>()),
-               b = at(std::integral_constant < std::size_t, rows == 1 ? 0 : 1 > ()),
-               c = at(std::integral_constant < std::size_t, rows == 1 ? 0 : 2 > ()),
-               d = at(std::integral_constant < std::size_t, rows == 1 ? 0 : 3 > ());
+[[gnu::always_inline]] inline __m128 sums_of(At&& at) {
+  const auto or_first = [&]<std::size_t i>(std::integral_constant<std::size_t, i>) __attribute__((always_inline)) {
+    return at(std::integral_constant < std::size_t, rows == 1 ? 0 : i > ());
+  };
+  const __m512 a = or_first(std::integral_constant<std::size_t, 0>()),
+               b = or_first(std::integral_constant<std::size_t, 1>()),
+               c = or_first(std::integral_constant<std::size_t, 2>()),
+               d = or_first(std::integral_constant<std::size_t, 3>());
   const __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
   const __m512 cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
   const __m512 all = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xee));
   const __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
-  const __m128 sums = _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
-  if constexpr (rows == 1) _mm_store_ss(to, sums);
-  else _mm_storeu_ps(to, sums);
+  return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
+}
+template <std::size_t rows, class At>
+[[gnu::always_inline]] inline void store_sums(At&& at, float* to) {
+  if constexpr (rows == 1) _mm_store_ss(to, sums_of<rows>(at));
+  else _mm_storeu_ps(to, sums_of<rows>(at));
+}
+template <std::size_t rows, class At>
+[[gnu::always_inline]] inline void add_sums(At&& at, float* to) {
+  if constexpr (rows == 1) _mm_store_ss(to, _mm_add_ss(_mm_load_ss(to), sums_of<rows>(at)));
+  else _mm_storeu_ps(to, _mm_add_ps(_mm_loadu_ps(to), sums_of<rows>(at)));
 }
 
 }  // namespace fewbit::kernel::avx512

@@ -188,7 +188,7 @@ inline void dot(const CodedRows& w, const Columns<float>& x, float* y) {
 // ------------------------------------------------------------------------------------------ floats: no codes
 
 inline void dense(std::size_t n, std::size_t rows, const float* w, std::size_t stride, const Columns<float>& x,
-                  float* y) {
+                  float* y, std::size_t y_stride) {
   in_tiles<4>(rows, x.count,
               [&]<std::size_t height, std::size_t cols>(std::integral_constant<std::size_t, height>,
                                                         std::integral_constant<std::size_t, cols>,
@@ -213,7 +213,7 @@ inline void dense(std::size_t n, std::size_t rows, const float* w, std::size_t s
                 }
                 unrolled<height>([&](auto r) __attribute__((always_inline)) {
                   unrolled<cols>([&](auto c) __attribute__((always_inline)) {
-                    y[(first + c) * tile_rows + first_row + r] = vaddvq_f32(sum[r][c]);
+                    y[(first + c) * y_stride + first_row + r] += vaddvq_f32(sum[r][c]);
                   });
                 });
               });

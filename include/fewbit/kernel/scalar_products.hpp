@@ -53,9 +53,9 @@ inline void dot(const CodedRows& w, const Columns<float>& x, float* y) {
 }
 
 inline void dense(std::size_t n, std::size_t rows, const float* w, std::size_t stride, const Columns<float>& x,
-                  float* y) {
+                  float* y, std::size_t y_stride) {
   for (std::size_t c = 0; c < x.count; ++c)
-    for (std::size_t r = 0; r < rows; ++r) y[c * tile_rows + r] = dot4(w + r * stride, x.x + c * x.stride, n);
+    for (std::size_t r = 0; r < rows; ++r) y[c * y_stride + r] += dot4(w + r * stride, x.x + c * x.stride, n);
 }
 
 // y += factor * x.

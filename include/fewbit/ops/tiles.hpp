@@ -82,12 +82,12 @@ inline void multiply_dense(const QuantizedMatrix& w, const Inputs& x, Eigen::Mat
     std::copy_n(x.col(c).data(), n, to);
     std::fill(to + n, to + padded, 0.f);
   }
-  constexpr Index height = tiles_in_panel * tile_height, run = 1024, step = 6;  // a run of step columns fits L1
+  constexpr Index height = 64, run = 1024;  // as products.dense likes them
+  const auto size = [](Index i) { return static_cast<std::size_t>(i); };
   for_each_slice(w.rows(), height, [&](Index first, Index last) {
     DequantizedRows widen(w);
     Buffer<float> panel(static_cast<std::size_t>(std::min(height, last - first) * stride));
     Buffer<float> sums(static_cast<std::size_t>(height * x.cols()));
-    float part[step * tile_height] = {};
     for (Index i = first; i < last; i += height) {
       const Index rows = std::min(height, last - i);
       for (Index r = 0; r < rows; ++r) {
@@ -97,20 +97,8 @@ inline void multiply_dense(const QuantizedMatrix& w, const Inputs& x, Eigen::Mat
       }
       std::fill(sums.begin(), sums.end(), 0.f);
       for (Index k = 0; k < padded; k += run)
-        for (Index c = 0; c < x.cols(); c += step) {
-          const Index some = std::min(step, x.cols() - c);
-          for (Index r = 0; r < rows; r += tile_height) {
-            const Index tall = std::min(tile_height, rows - r);
-            products.dense(
-                static_cast<std::size_t>(std::min(run, padded - k)), static_cast<std::size_t>(tall),
-                panel.data() + r * stride + k, static_cast<std::size_t>(stride),
-                {static_cast<std::size_t>(some), static_cast<std::size_t>(stride), columns.data() + c * stride + k},
-                part);
-            for (Index j = 0; j < some; ++j)  // all four, for rows that are not there are not read
-              Eigen::Map<Eigen::Array4f>(sums.data() + (c + j) * height + r) +=
-                  Eigen::Map<Eigen::Array4f>(part + j * tile_height);
-          }
-        }
+        products.dense(size(std::min(run, padded - k)), size(rows), panel.data() + k, size(stride),
+                       {size(x.cols()), size(stride), columns.data() + k}, sums.data(), size(height));
       for (Index c = 0; c < x.cols(); ++c) std::copy_n(sums.data() + c * height, rows, y.col(c).data() + i);
     }
   });

@@ -55,7 +55,7 @@ class SampleProducts {
  private:
   // A float holds what this many products add up to within 2^-20 of their size; the line between rows keeps them out of
   // each other's sets of the cache.
-  static constexpr Index batch = 512, stride = batch + 16, tall = 4, wide = 6, panel = 64;
+  static constexpr Index batch = 512, stride = batch + 16, wide = 96, panel = 64;
 
   void collect(const Samples& x, Buffer<float>& to) const {
     for (Index i = 0; i < x.rows(); i += panel)  // few enough rows that their lines stay in L1 until they are filled
@@ -87,24 +87,22 @@ class SampleProducts {
     const std::vector<double> unit_x = prepare(waiting_x_, length),
                               unit_y = symmetric_ ? unit_x : prepare(waiting_y_, length);
     const kernel::Products& products = kernel::products_of(kernel::active());
+    const auto size = [](Index i) { return static_cast<std::size_t>(i); };
     const float *const x = waiting_x_.data(), *const y = symmetric_ ? x : waiting_y_.data();
     for_each_slice(panels, 1, [&](Index first, Index last) {
       for (Index p = first; p < last; ++p) {
         // The first and the last panel in turn: a slice of many short and a slice of few long ones would not be even.
         const Index i0 = (p % 2 == 0 ? p / 2 : panels - 1 - p / 2) * panel, i1 = std::min(n, i0 + panel);
-        float part[tall * wide];
+        float part[panel * wide];
         for (Index j = 0, end = symmetric_ ? i1 : n; j < end; j += wide) {
           const Index columns = std::min(wide, n - j);
-          for (Index i = i0; i < i1; i += tall) {
-            const Index rows = std::min(tall, i1 - i);
-            products.dense(static_cast<std::size_t>(length), static_cast<std::size_t>(rows), x + i * stride,
-                           static_cast<std::size_t>(stride),
-                           {static_cast<std::size_t>(columns), static_cast<std::size_t>(stride), y + j * stride}, part);
-            for (Index c = 0; c < columns; ++c)
-              for (Index r = 0; r < rows; ++r)
-                sum_(i + r, j + c) += unit_x[static_cast<std::size_t>(i + r)] *
-                                      unit_y[static_cast<std::size_t>(j + c)] * static_cast<double>(part[c * tall + r]);
-          }
+          std::fill_n(part, panel * columns, 0.f);
+          products.dense(size(length), size(i1 - i0), x + i0 * stride, size(stride),
+                         {size(columns), size(stride), y + j * stride}, part, size(panel));
+          for (Index c = 0; c < columns; ++c)
+            for (Index r = 0; r < i1 - i0; ++r)
+              sum_(i0 + r, j + c) +=
+                  unit_x[size(i0 + r)] * unit_y[size(j + c)] * static_cast<double>(part[c * panel + r]);
         }
       }
     });

@@ -56,7 +56,7 @@ class OutputError {
         }
       return;
     }
-    constexpr Index tall = static_cast<Index>(kernel::tile_rows), wide = 6;
+    constexpr Index tall = 64, wide = 48;
     float most = 0;
     for (Index r = 0; r < e.rows; ++r)
       for (Index j = 0; j < e.width; ++j) most = std::max(most, std::fabs(e.errors[r * e.stride + j]));
@@ -69,12 +69,13 @@ class OutputError {
     }
     const kernel::Products& products = kernel::products_of(kernel::active());
     const auto size = [](Index i) { return static_cast<std::size_t>(i); };
+    float y[tall * wide];
     for (Index r = 0; r < e.rows; r += tall)
       for (Index c = 0; c < samples_; c += wide) {
         const Index rows = std::min(tall, e.rows - r), columns = std::min(wide, samples_ - c);
-        float y[tall * wide];
+        std::fill_n(y, tall * columns, 0.f);
         products.dense(size((e.width + 15) / 16 * 16), size(rows), e.errors + r * e.stride, size(e.stride),
-                       {size(columns), size(stride_), x_.data() + c * stride_ + e.first}, y);
+                       {size(columns), size(stride_), x_.data() + c * stride_ + e.first}, y, size(tall));
         for (Index i = 0; i < rows; ++i)
           for (Index k = 0; k < columns; ++k) {
             const double output = unit_ * static_cast<double>(y[k * tall + i]);
