@@ -59,5 +59,9 @@ void for_each_slice(Index n, Index grain, F&& f) {
   if (n > 0) f(Index{0}, n);
 }
 
+// The p-th of n pieces that are to be shared out in slices, the first and the last ones in turn. Where pieces grow from
+// one to the next, as those of a triangle do, a slice of many short and a slice of few long ones would not be even.
+inline Index in_turn(Index p, Index n) { return p % 2 == 0 ? p / 2 : n - 1 - p / 2; }
+
 }  // namespace FEWBIT_ABI
 }  // namespace fewbit

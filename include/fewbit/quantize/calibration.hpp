@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <cmath>
 #include <functional>
-#include <limits>
 #include <mutex>
 #include <numeric>
 #include <optional>
@@ -96,13 +95,13 @@ struct Calibration {
   std::vector<Index> inputs;  // column a of the feedback is this input; the last one is rounded first
   Feedback feedback;
   std::optional<PaddedSquare<float>> drift;
-  double unit = 1;  // of H, a power of two: no number of H overflows on its way
 
   Calibration(const Hessian& hessian, const GptqOptions& options, GptqReport& report, Progress& progress)
       : feedback(hessian.inputs()) {
     Eigen::MatrixXd h = hessian.matrix();
     const Index n = h.rows();
     double most = h.size() == 0 ? 0 : h.cwiseAbs().maxCoeff(), mean = 0;
+    double unit = 1;  // a power of two: no number of H overflows on its way
     if (most > 0) {
       unit = std::ldexp(1., std::max(std::ilogb(most), -1022));
       h /= unit, most /= unit;
@@ -123,7 +122,8 @@ struct Calibration {
 
     const PaddedSquare<double> factor = damped_factor(h, mean, options.damping, report, progress);
     feedback = feedback_of(factor);
-    if (options.asymmetry != 0) drift = drift_of(factor, hessian.deviation(), report.dead_inputs, options.asymmetry);
+    if (options.asymmetry != 0)
+      drift = drift_of(factor, hessian.deviation() / unit, report.dead_inputs, options.asymmetry);
   }
 
   // Rounds columns end - 1 .. begin of the tile by calls of pick(ColumnPart), and tells the columns before.
@@ -182,7 +182,7 @@ struct Calibration {
       for (Index j = 0; j < n; ++j) {
         const auto a = static_cast<std::size_t>(n - 1 - i), b = static_cast<std::size_t>(n - 1 - j);
         if (i <= j) r(i, j) = factor.row(n - 1 - i)[n - 1 - j];
-        d(i, j) = is_dead(inputs[a]) || is_dead(inputs[b]) ? 0 : deviation(inputs[a], inputs[b]) / unit;
+        d(i, j) = is_dead(inputs[a]) || is_dead(inputs[b]) ? 0 : deviation(inputs[a], inputs[b]);
       }
     Eigen::MatrixXd y = r.template triangularView<Eigen::Upper>().solve(d.transpose()).transpose();
     y.template triangularView<Eigen::Lower>().setZero();

@@ -103,8 +103,7 @@ bool cholesky(PaddedSquare<double>& a, Done&& done) {
     for_each_slice(strips, 4, [&](Index first, Index last) {  // what is right of them, less their product
       Buffer<double> factors(size(block * strip));
       for (Index s = first; s < last; ++s) {
-        // Long strips and short ones in turn, so that slices are even.
-        const Index at = (s % 2 == 0 ? s / 2 : strips - 1 - s / 2) * strip, wide = std::min(strip, below - at);
+        const Index at = in_turn(s, strips) * strip, wide = std::min(strip, below - at);
         for (Index j = 0; j < wide; ++j)
           for (Index i = 0; i < n; ++i) factors[size(i * strip + j)] = a.row(next + at + j)[k + i];
         products.transposed_double(size(wide), size(n), factors.data(), size(strip),
@@ -143,11 +142,11 @@ inline Feedback feedback_of(const PaddedSquare<double>& factor) {
 
 // Some rows of W on their way: what they were, and t as far as it is known. Both by rows, `stride` apart.
 struct FeedbackRows {
-  Index rows, n, stride;
+  Index rows, stride;
   Buffer<float> weights, targets;
 
   FeedbackRows(Index height, Index columns)
-      : rows(height), n(columns), stride((n + 15) / 16 * 16 + 16), weights(static_cast<std::size_t>(rows * stride)),
+      : rows(height), stride((columns + 15) / 16 * 16 + 16), weights(static_cast<std::size_t>(rows * stride)),
         targets(weights.size()) {}
   void set(Index i, Index a, float w) {
     const auto at = static_cast<std::size_t>(i * stride + a);

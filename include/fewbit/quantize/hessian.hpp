@@ -107,8 +107,7 @@ class SampleProducts {
     const float *const x = waiting_x_.data(), *const y = symmetric_ ? x : waiting_y_.data();
     for_each_slice(panels, 1, [&](Index first, Index last) {
       for (Index p = first; p < last; ++p) {
-        // The first and the last panel in turn: a slice of many short and a slice of few long ones would not be even.
-        const Index i0 = (p % 2 == 0 ? p / 2 : panels - 1 - p / 2) * panel, i1 = std::min(n, i0 + panel);
+        const Index i0 = in_turn(p, panels) * panel, i1 = std::min(n, i0 + panel);
         float part[panel * wide];
         for (Index j = 0, end = symmetric_ ? i1 : n; j < end; j += wide) {
           const Index columns = std::min(wide, n - j);
