@@ -11,6 +11,9 @@
 // rest is as above. With uint8, zero-points of X come out behind the sum, and the bound is (in + 2) 2^-24 sum_j |w_ij|
 // scale_x (|code_j - 128| + |zero - 128|), whose second part counts even where x_j is 0.
 
+#include <cmath>
+#include <cstring>
+
 #include <fewbit/grid/asymmetric.hpp>
 #include <fewbit/grid/symmetric.hpp>
 #include <fewbit/ops/dequantize.hpp>
@@ -75,11 +78,25 @@ inline void multiply_floats(const QuantizedMatrix& w, const Inputs& x, Eigen::Ma
 
 // Throws std::domain_error for an activation that cannot be rounded.
 inline void require_finite(const Inputs& x, const char* what) {
+  if ((x.array() * 0.f).sum() == 0) return;  // one that is not finite makes a NaN
   for (Index c = 0; c < x.cols(); ++c)
     for (Index k = 0; k < x.rows(); ++k)
       if (!std::isfinite(x(k, c)))
         fail_domain(what, " at row ", k, ", column ", c, " is ", x(k, c),
                     "; it cannot be rounded to 8 bits: repair it, or multiply with floats");
+}
+
+// to[k] = codes[k] - shift, sixteen at a time by hand: at -O2 compilers leave such a loop as it is.
+inline void shift_codes(const std::uint8_t* codes, Index n, int shift, std::int8_t* to) {
+  using Codes = std::uint8_t __attribute__((vector_size(16)));
+  Index k = 0;
+  for (; k + 16 <= n; k += 16) {
+    Codes some;
+    std::memcpy(&some, codes + k, sizeof some);
+    some -= static_cast<std::uint8_t>(shift);
+    std::memcpy(to + k, &some, sizeof some);
+  }
+  for (; k < n; ++k) to[k] = static_cast<std::int8_t>(codes[k] - shift);
 }
 
 // The columns of X as integers of 8 bits: x = scale * (code - zero), code -127 .. 127 or, asymmetric, -128 .. 127.
@@ -96,8 +113,7 @@ inline IntegerColumns integer_columns(const Inputs& x, bool asymmetric) {
   for (Index c = 0; c < x.cols(); ++c) {
     const Affine a = q.affine(c, 0);
     to.scale[c] = a.scale, to.zero[c] = asymmetric ? a.zero - static_cast<float>(shift) : 0.f;
-    const std::uint8_t* from = q.codes(c);
-    for (Index k = 0; k < x.rows(); ++k) to.codes(k, c) = static_cast<std::int8_t>(from[k] - shift);
+    shift_codes(q.codes(c), x.rows(), shift, to.codes.col(c).data());
   }
   return to;
 }
