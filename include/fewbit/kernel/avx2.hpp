@@ -34,7 +34,7 @@ inline float highest(__m256 v) {
 }
 
 // n >= 8. vminps and vmaxps pass over a NaN, so NaNs are gathered beside them; one compare serves two registers.
-inline Range range(const float* x, std::size_t n, std::size_t ahead) {
+inline Range range(const float* x, std::size_t n) {
   __m256 lo = _mm256_loadu_ps(x), hi = lo, lo2 = lo, hi2 = lo, nan = _mm256_cmp_ps(lo, lo, _CMP_UNORD_Q);
   std::size_t k = 8;
   for (; k + 16 <= n; k += 16) {
@@ -42,7 +42,6 @@ inline Range range(const float* x, std::size_t n, std::size_t ahead) {
     lo = _mm256_min_ps(lo, a), hi = _mm256_max_ps(hi, a);
     lo2 = _mm256_min_ps(lo2, b), hi2 = _mm256_max_ps(hi2, b);
     nan = _mm256_or_ps(nan, _mm256_cmp_ps(a, b, _CMP_UNORD_Q));
-    if (k % 32 == 8) prefetch(x + k + ahead);
   }
   for (const std::size_t last = n - 8; k < n;
        k += 8) {  // the last register overlaps the one before: a range does not mind
@@ -60,7 +59,7 @@ inline void ranges(const float* x, std::size_t n, std::size_t group, Range* out)
   for (std::size_t k = 0; k < n; k += group, ++out) {
     const std::size_t some = n - k < group ? n - k : group;
     if (some < 8) return scalar::ranges(x + k, some, some, out);
-    *out = range(x + k, some, n);
+    *out = range(x + k, some);
     if (group >= n) return;  // k + group may not fit a size_t
   }
 }
@@ -166,7 +165,7 @@ inline void quantize_narrow(const float* x, const Row& r, std::uint8_t* packed, 
       r, shape, Quotient::inner,
       [&](std::size_t k, std::size_t end, const auto& divide) {
         for (; k + 32 <= end; k += 32) {
-          prefetch(x + k + 16 + r.n);
+          prefetch(x + k + r.n), prefetch(x + k + 16 + r.n);
           const __m256i c0 = shape.code(_mm256_loadu_ps(x + k), divide),
                         c1 = shape.code(_mm256_loadu_ps(x + k + 8), divide);
           const __m256i c2 = shape.code(_mm256_loadu_ps(x + k + 16), divide),
@@ -284,7 +283,7 @@ inline void fake_quantize_to(const float* x, const Row& r, float* out, std::uint
         r, shape, masked ? Quotient::outer : Quotient::inner,
         [&](std::size_t k, std::size_t end, const auto& divide) {
           for (; k + 32 <= end; k += 32) {
-            prefetch(x + k + r.n), prefetch(x + k + r.n + 16);
+            if constexpr (!streamed) prefetch(x + k + r.n), prefetch(x + k + r.n + 16);
             __m256 inside[4];
             const __m256 w0 = nearest(_mm256_loadu_ps(x + k), divide, inside[0]),
                          w1 = nearest(_mm256_loadu_ps(x + k + 8), divide, inside[1]);
@@ -318,7 +317,7 @@ inline void straight_through_to(const float* x, const Row& r, const float* gradi
         r, shape, Quotient::outer,
         [&](std::size_t k, std::size_t end, const auto& divide) {
           for (; k + 16 <= end; k += 16) {
-            prefetch(x + k + r.n), prefetch(gradient + k + r.n);
+            if constexpr (!streamed) prefetch(x + k + r.n), prefetch(gradient + k + r.n);
             const __m256 a = shape.inside(_mm256_loadu_ps(x + k), divide),
                          b = shape.inside(_mm256_loadu_ps(x + k + 8), divide);
             const __m256 low = _mm256_loadu_ps(gradient + k), high = _mm256_loadu_ps(gradient + k + 8);

@@ -32,8 +32,8 @@ inline void store_some(float* out, std::size_t n, __m256 v) {
   _mm256_maskstore_ps(out, _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(n)), lane), v);
 }
 
-// The row behind the one at hand is usually next: it comes from memory while this one is worked on. Its ranges bring
-// one half of the lines, its codes the other, so that memory is never idle.
+// The row behind the one at hand is usually next: it comes from memory while this one, which its ranges have brought
+// near, is coded.
 [[gnu::always_inline]] inline void prefetch(const float* x) {
   _mm_prefetch(reinterpret_cast<const char*>(x), _MM_HINT_T1);
 }

@@ -25,7 +25,7 @@ namespace fewbit::kernel::avx512 {
 // ------------------------------------------------------------------------------------------------ ranges and sums
 
 // n > 0. vminps and vmaxps pass over a NaN, so NaNs are gathered beside them; one compare serves two registers.
-inline Range range(const float* x, std::size_t n, std::size_t ahead) {
+inline Range range(const float* x, std::size_t n) {
   constexpr float infinity = std::numeric_limits<float>::infinity(),
                   quiet_nan = std::numeric_limits<float>::quiet_NaN();
   __m512 lo = _mm512_set1_ps(infinity), hi = _mm512_set1_ps(-infinity), lo2 = lo, hi2 = hi;
@@ -36,7 +36,6 @@ inline Range range(const float* x, std::size_t n, std::size_t ahead) {
     lo = _mm512_min_ps(lo, a), hi = _mm512_max_ps(hi, a);
     lo2 = _mm512_min_ps(lo2, b), hi2 = _mm512_max_ps(hi2, b);
     nan = static_cast<__mmask16>(nan | _mm512_cmp_ps_mask(a, b, _CMP_UNORD_Q));
-    prefetch(x + k + ahead);
   }
   for (; k < n; k += 16) {
     const __mmask16 some = n - k < 16 ? first_lanes(n - k) : static_cast<__mmask16>(0xffff);
@@ -52,7 +51,7 @@ inline void ranges(const float* x, std::size_t n, std::size_t group, Range* out)
   if (group < 8) return scalar::ranges(x, n, group, out);
   for (std::size_t k = 0, end = 0; k < n; k = end, ++out) {
     end = n - k > group ? k + group : n;
-    *out = range(x + k, end - k, n);
+    *out = range(x + k, end - k);
   }
 }
 
@@ -165,7 +164,7 @@ inline void quantize_rows(const float* x, const Row& r, std::uint8_t* packed, co
           }
         } else if constexpr (bits > 0) {
           for (; k + 64 <= end; k += 64) {
-            prefetch(x + k + 16 + r.n), prefetch(x + k + 48 + r.n);
+            for (std::size_t i = k; i < k + 64; i += 16) prefetch(x + i + r.n);
             const __m512i c0 = shape.code(_mm512_loadu_ps(x + k), divide),
                           c1 = shape.code(_mm512_loadu_ps(x + k + 16), divide);
             const __m512i c2 = shape.code(_mm512_loadu_ps(x + k + 32), divide),
@@ -276,7 +275,8 @@ inline void fake_quantize_to(const float* x, const Row& r, float* out, std::uint
         r, shape, masked ? Quotient::outer : Quotient::inner,
         [&](std::size_t k, std::size_t end, const auto& divide) {
           for (; k + 64 <= end; k += 64) {
-            for (std::size_t i = k; i < k + 64; i += 16) prefetch(x + i + r.n);
+            if constexpr (!streamed)
+              for (std::size_t i = k; i < k + 64; i += 16) prefetch(x + i + r.n);
             __mmask16 inside[4];
             const __m512 w0 = nearest(_mm512_loadu_ps(x + k), divide, inside[0]),
                          w1 = nearest(_mm512_loadu_ps(x + k + 16), divide, inside[1]);
@@ -310,7 +310,7 @@ inline void straight_through_to(const float* x, const Row& r, const float* gradi
         r, shape, Quotient::outer,
         [&](std::size_t k, std::size_t end, const auto& divide) {
           for (; k + 16 <= end; k += 16) {
-            prefetch(x + k + r.n), prefetch(gradient + k + r.n);
+            if constexpr (!streamed) prefetch(x + k + r.n), prefetch(gradient + k + r.n);
             const __mmask16 inside = shape.inside(_mm512_loadu_ps(x + k), divide);
             store<streamed>(out + k, _mm512_maskz_loadu_ps(inside, gradient + k));
           }

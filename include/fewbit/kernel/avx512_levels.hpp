@@ -20,8 +20,8 @@ inline constexpr int nearest_even = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EX
 // The first n of sixteen lanes.
 inline __mmask16 first_lanes(std::size_t n) { return static_cast<__mmask16>((1u << n) - 1); }
 
-// The row behind the one at hand is usually next: it comes from memory while this one is worked on. Its ranges bring
-// one half of the lines, its codes the other, so that memory is never idle.
+// The row behind the one at hand is usually next: it comes from memory while this one, which its ranges have brought
+// near, is coded.
 [[gnu::always_inline]] inline void prefetch(const float* x) {
   _mm_prefetch(reinterpret_cast<const char*>(x), _MM_HINT_T1);
 }
