@@ -31,7 +31,7 @@ int main(int argc, char** argv) {
         if (t->supported())
           bench::add(format.name + " g128, " + t->name + ", mask", size.name,
                      [=](benchmark::State& state) {
-                       fake_quantize(state, *t, *row, row->row(), size, bench::bytes_out(size));
+                       fake_quantize(state, *t, *row, row->row(size), size, bench::bytes_out(size));
                      },
                      {{"no mask", format.name + " g128, " + t->name}});
   }

@@ -48,6 +48,9 @@ class CodedRow {
   }
 
   fewbit::kernel::Row row() const { return {row_length, group_, affine_.data(), &levels_}; }
+  fewbit::kernel::Row row(const Size& size) const {
+    return {row_length, group_, affine_.data(), &levels_, is_streamed(size)};
+  }
   EigenRow eigen_row() const {
     return {row_length,
             group_,
@@ -107,7 +110,7 @@ void add_rows(F f) {
         for (const Table* t : fewbit::kernel::all())
           if (t->supported())
             add(
-                name + t->name, size.name, [=](benchmark::State& s) { f(s, *t, *row, row->row(), size); }, against);
+                name + t->name, size.name, [=](benchmark::State& s) { f(s, *t, *row, row->row(size), size); }, against);
         for (const EigenWay& e : eigen_ways)
           add(name + e.name, size.name, [=](benchmark::State& s) { f(s, *e.kernels, *row, row->eigen_row(), size); });
       }

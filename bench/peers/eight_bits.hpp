@@ -17,7 +17,9 @@ struct EightBits {
   fewbit::Levels levels;
   fewbit::Affine affine;
 
-  fewbit::kernel::Row row(std::size_t n) const { return {n, n, &affine, &levels}; }
+  fewbit::kernel::Row row(const Size& size) const {
+    return {size.weights(), size.weights(), &affine, &levels, is_streamed(size)};
+  }
   float scale() const { return affine.scale; }
   int zero() const { return static_cast<int>(affine.zero); }
   int first() const { return static_cast<int>(levels.first()); }
@@ -43,7 +45,7 @@ inline EightBits asymmetric() {
 // fewbit's codes of so many weights, and the same as the bytes a peer takes them for.
 inline const std::uint8_t* our_codes(const EightBits& grid, const Size& size) {
   std::uint8_t* codes = memory<std::uint8_t>("our codes", size.weights());
-  fewbit::kernel::active().quantize(weights(size), grid.row(size.weights()), codes);
+  fewbit::kernel::active().quantize(weights(size), grid.row(size), codes);
   return codes;
 }
 inline const std::uint8_t* their_codes(const EightBits& grid, const Size& size) {
@@ -79,9 +81,8 @@ template <class F>
 void add_quantize(const EightBits& grid, const std::string& peer, F theirs) {
   for (const Size& size : row_sizes()) {
     const auto ours = [=]() -> Run {
-      return [=, w = weights(size), out = bytes_out(size)] {
-        fewbit::kernel::active().quantize(w, grid.row(size.weights()), out);
-      };
+      return
+          [=, w = weights(size), out = bytes_out(size)] { fewbit::kernel::active().quantize(w, grid.row(size), out); };
     };
     const auto check = [=] {
       const std::uint8_t *expected = their_codes(grid, size), *got = bytes_out(size);
@@ -103,7 +104,7 @@ void add_dequantize(const EightBits& grid, const std::string& peer, F theirs) {
   for (const Size& size : row_sizes()) {
     const auto ours = [=]() -> Run {
       return [=, codes = our_codes(grid, size), out = floats_out(size)] {
-        fewbit::kernel::active().dequantize(codes, grid.row(size.weights()), out);
+        fewbit::kernel::active().dequantize(codes, grid.row(size), out);
       };
     };
     const auto check = [=] {

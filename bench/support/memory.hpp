@@ -48,6 +48,8 @@ struct Size {
   std::size_t rows;
   std::size_t weights() const { return rows * row_length; }
 };
+// Whether results of this size are written past the cache, as whole matrices of it are.
+inline bool is_streamed(const Size& size) { return size.weights() >= std::size_t{32} * 1024 * 1024 / sizeof(float); }
 inline std::vector<Size> row_sizes() { return {{"L1", 1}, {"L2", 16}, {"DRAM", checking() ? std::size_t{32} : 16384}}; }
 constexpr const char* row_sizes_in_words = "L1, L2, DRAM: 16 KiB, 256 KiB, 256 MiB of floats";
 

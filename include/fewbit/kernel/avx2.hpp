@@ -160,12 +160,13 @@ inline void each_divided(const Row& r, const Shape&, float outside, Bulk&& bulk,
 
 template <int bits, class Shape>
 inline void quantize_narrow(const float* x, const Row& r, std::uint8_t* packed, const Shape& shape) {
+  const std::size_t next = next_row(r);
   const Packing packing(bits);
   each_divided(
       r, shape, Quotient::inner,
       [&](std::size_t k, std::size_t end, const auto& divide) {
         for (; k + 32 <= end; k += 32) {
-          prefetch(x + k + r.n), prefetch(x + k + 16 + r.n);
+          prefetch(x + k + next), prefetch(x + k + 16 + next);
           const __m256i c0 = shape.code(_mm256_loadu_ps(x + k), divide),
                         c1 = shape.code(_mm256_loadu_ps(x + k + 8), divide);
           const __m256i c2 = shape.code(_mm256_loadu_ps(x + k + 16), divide),
@@ -181,6 +182,7 @@ inline void quantize_narrow(const float* x, const Row& r, std::uint8_t* packed, 
 
 template <bool sixteen, class Shape>
 inline void quantize_wide(const float* x, const Row& r, std::uint8_t* packed, const Shape& shape) {
+  const std::size_t next = next_row(r);
   const Packing packing(r.levels->bits());
   const std::size_t whole = packing.whole_registers(r.n);
   each_divided(
@@ -188,7 +190,7 @@ inline void quantize_wide(const float* x, const Row& r, std::uint8_t* packed, co
       [&](std::size_t k, std::size_t end, const auto& divide) {
         if constexpr (sixteen) {
           for (; k + 16 <= end; k += 16) {
-            prefetch(x + k + r.n);
+            prefetch(x + k + next);
             const __m256i c0 = shape.code(_mm256_loadu_ps(x + k), divide),
                           c1 = shape.code(_mm256_loadu_ps(x + k + 8), divide);
             _mm256_storeu_si256(reinterpret_cast<__m256i*>(packed + 2 * k),
@@ -196,7 +198,7 @@ inline void quantize_wide(const float* x, const Row& r, std::uint8_t* packed, co
           }
         }
         for (end = end < whole ? end : whole; k + 8 <= end; k += 8) {
-          prefetch(x + k + r.n);
+          prefetch(x + k + next);
           packing.store_wide(packed + k / 8 * packing.bits, shape.code(_mm256_loadu_ps(x + k), divide));
         }
         return k;
@@ -274,6 +276,7 @@ inline std::uint8_t bits_of(__m256 lanes) { return static_cast<std::uint8_t>(_mm
 
 template <bool masked, bool streamed>
 inline void fake_quantize_to(const float* x, const Row& r, float* out, std::uint8_t* mask) {
+  const std::size_t next = next_row(r);
   with_shape(*r.levels, [&](const auto& shape) {
     const auto nearest = [&](__m256 w, const auto& divide, __m256& inside) {
       if constexpr (masked) return shape.nearest_weight(w, divide, inside);
@@ -283,7 +286,7 @@ inline void fake_quantize_to(const float* x, const Row& r, float* out, std::uint
         r, shape, masked ? Quotient::outer : Quotient::inner,
         [&](std::size_t k, std::size_t end, const auto& divide) {
           for (; k + 32 <= end; k += 32) {
-            if constexpr (!streamed) prefetch(x + k + r.n), prefetch(x + k + r.n + 16);
+            if constexpr (!streamed) prefetch(x + k + next), prefetch(x + k + next + 16);
             __m256 inside[4];
             const __m256 w0 = nearest(_mm256_loadu_ps(x + k), divide, inside[0]),
                          w1 = nearest(_mm256_loadu_ps(x + k + 8), divide, inside[1]);
@@ -305,19 +308,21 @@ inline void fake_quantize_to(const float* x, const Row& r, float* out, std::uint
 }
 inline void fake_quantize(const float* x, const Row& r, float* out, std::uint8_t* mask) {
   if (mask != nullptr) return fake_quantize_to<true, false>(x, r, out, mask);
-  if (!is_streamed(r, out)) return fake_quantize_to<false, false>(x, r, out, mask);
+  // A search for levels is too slow to fill lines before they are sent off half empty.
+  if (!is_streamed(r, out) || !r.levels->uniform()) return fake_quantize_to<false, false>(x, r, out, mask);
   fake_quantize_to<false, true>(x, r, out, mask);
   _mm_sfence();
 }
 
 template <bool streamed>
 inline void straight_through_to(const float* x, const Row& r, const float* gradient, float* out) {
+  const std::size_t next = next_row(r);
   with_shape(*r.levels, [&](const auto& shape) {
     each_divided(
         r, shape, Quotient::outer,
         [&](std::size_t k, std::size_t end, const auto& divide) {
           for (; k + 16 <= end; k += 16) {
-            if constexpr (!streamed) prefetch(x + k + r.n), prefetch(gradient + k + r.n);
+            if constexpr (!streamed) prefetch(x + k + next), prefetch(gradient + k + next);
             const __m256 a = shape.inside(_mm256_loadu_ps(x + k), divide),
                          b = shape.inside(_mm256_loadu_ps(x + k + 8), divide);
             const __m256 low = _mm256_loadu_ps(gradient + k), high = _mm256_loadu_ps(gradient + k + 8);

@@ -33,10 +33,11 @@ inline void store_some(float* out, std::size_t n, __m256 v) {
 }
 
 // The row behind the one at hand is usually next: it comes from memory while this one, which its ranges have brought
-// near, is coded.
+// near, is coded. A very long row is not near; what is next then lies a page ahead in it.
 [[gnu::always_inline]] inline void prefetch(const float* x) {
   _mm_prefetch(reinterpret_cast<const char*>(x), _MM_HINT_T1);
 }
+inline std::size_t next_row(const Row& r) { return r.n <= std::size_t{1} << 17 ? r.n : 1024; }
 
 inline __m256 round_even(__m256 x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
 inline __m256 clamp(__m256 x, __m256 lo, __m256 hi) { return _mm256_min_ps(_mm256_max_ps(x, lo), hi); }

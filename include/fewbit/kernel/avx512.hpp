@@ -152,19 +152,20 @@ inline __m512 load_some(const float* x, std::size_t n) { return _mm512_maskz_loa
 // bits 0: any width, known at run time only.
 template <int bits, bool vbmi, class Shape>
 inline void quantize_rows(const float* x, const Row& r, std::uint8_t* packed, const Shape& shape) {
+  const std::size_t next = next_row(r);
   const Packing packing(r.levels->bits());
   each_divided(
       r, shape, Quotient::inner,
       [&](std::size_t k, std::size_t end, const auto& divide) {
         if constexpr (bits == 16) {
           for (; k + 16 <= end; k += 16) {
-            prefetch(x + k + r.n);
+            prefetch(x + k + next);
             _mm256_storeu_si256(reinterpret_cast<__m256i*>(packed + 2 * k),
                                 _mm512_cvtepi32_epi16(shape.code(_mm512_loadu_ps(x + k), divide)));
           }
         } else if constexpr (bits > 0) {
           for (; k + 64 <= end; k += 64) {
-            for (std::size_t i = k; i < k + 64; i += 16) prefetch(x + i + r.n);
+            for (std::size_t i = k; i < k + 64; i += 16) prefetch(x + i + next);
             const __m512i c0 = shape.code(_mm512_loadu_ps(x + k), divide),
                           c1 = shape.code(_mm512_loadu_ps(x + k + 16), divide);
             const __m512i c2 = shape.code(_mm512_loadu_ps(x + k + 32), divide),
@@ -266,6 +267,7 @@ inline void dequantize(const std::uint8_t* packed, const Row& r, float* out) {
 
 template <bool masked, bool streamed>
 inline void fake_quantize_to(const float* x, const Row& r, float* out, std::uint8_t* mask) {
+  const std::size_t next = next_row(r);
   with_shape(*r.levels, [&](const auto& shape) {
     const auto nearest = [&](__m512 w, const auto& divide, __mmask16& inside) {
       if constexpr (masked) return shape.nearest_weight(w, divide, inside);
@@ -276,7 +278,7 @@ inline void fake_quantize_to(const float* x, const Row& r, float* out, std::uint
         [&](std::size_t k, std::size_t end, const auto& divide) {
           for (; k + 64 <= end; k += 64) {
             if constexpr (!streamed)
-              for (std::size_t i = k; i < k + 64; i += 16) prefetch(x + i + r.n);
+              for (std::size_t i = k; i < k + 64; i += 16) prefetch(x + i + next);
             __mmask16 inside[4];
             const __m512 w0 = nearest(_mm512_loadu_ps(x + k), divide, inside[0]),
                          w1 = nearest(_mm512_loadu_ps(x + k + 16), divide, inside[1]);
@@ -298,19 +300,21 @@ inline void fake_quantize_to(const float* x, const Row& r, float* out, std::uint
 }
 inline void fake_quantize(const float* x, const Row& r, float* out, std::uint8_t* mask) {
   if (mask != nullptr) return fake_quantize_to<true, false>(x, r, out, mask);
-  if (!is_streamed(r, out)) return fake_quantize_to<false, false>(x, r, out, mask);
+  // A search for levels is too slow to fill lines before they are sent off half empty.
+  if (!is_streamed(r, out) || !r.levels->uniform()) return fake_quantize_to<false, false>(x, r, out, mask);
   fake_quantize_to<false, true>(x, r, out, mask);
   _mm_sfence();
 }
 
 template <bool streamed>
 inline void straight_through_to(const float* x, const Row& r, const float* gradient, float* out) {
+  const std::size_t next = next_row(r);
   with_shape(*r.levels, [&](const auto& shape) {
     each_divided(
         r, shape, Quotient::outer,
         [&](std::size_t k, std::size_t end, const auto& divide) {
           for (; k + 16 <= end; k += 16) {
-            if constexpr (!streamed) prefetch(x + k + r.n), prefetch(gradient + k + r.n);
+            if constexpr (!streamed) prefetch(x + k + next), prefetch(gradient + k + next);
             const __mmask16 inside = shape.inside(_mm512_loadu_ps(x + k), divide);
             store<streamed>(out + k, _mm512_maskz_loadu_ps(inside, gradient + k));
           }

@@ -21,10 +21,11 @@ inline constexpr int nearest_even = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EX
 inline __mmask16 first_lanes(std::size_t n) { return static_cast<__mmask16>((1u << n) - 1); }
 
 // The row behind the one at hand is usually next: it comes from memory while this one, which its ranges have brought
-// near, is coded.
+// near, is coded. A very long row is not near; what is next then lies a page ahead in it.
 [[gnu::always_inline]] inline void prefetch(const float* x) {
   _mm_prefetch(reinterpret_cast<const char*>(x), _MM_HINT_T1);
 }
+inline std::size_t next_row(const Row& r) { return r.n <= std::size_t{1} << 17 ? r.n : 1024; }
 
 inline __m512 clamp(__m512 x, __m512 lo, __m512 hi) { return _mm512_min_ps(_mm512_max_ps(x, lo), hi); }
 inline __mmask16 within(__m512 x, __m512 lo, __m512 hi) {
