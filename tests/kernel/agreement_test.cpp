@@ -164,6 +164,12 @@ class Judge {
                 [&] { return wrong_mask(s, n, mask.data()); });
     tally.check(packed_.intact(), place, "fake_quantize wrote outside the mask");
 
+    const auto masked_past_cache = out_.slice(n, flush);
+    table.fake_quantize(x.data(), streamed, masked_past_cache.data(), mask.data());
+    compare(tally, masked_past_cache, s, place, "fake_quantize past the cache with a mask");
+    tally.check(std::equal(inside.begin(), inside.end(), mask.begin()), place,
+                [&] { return wrong_mask(s, n, mask.data()); });
+
     // A gradient has NaNs where it passes and where it does not.
     const auto nan = [](std::size_t k) { return k % 5 == 2; };
     std::vector<float> gradient(n), passed(n);

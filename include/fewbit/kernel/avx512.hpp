@@ -299,10 +299,12 @@ inline void fake_quantize_to(const float* x, const Row& r, float* out, std::uint
   });
 }
 inline void fake_quantize(const float* x, const Row& r, float* out, std::uint8_t* mask) {
-  if (mask != nullptr) return fake_quantize_to<true, false>(x, r, out, mask);
   // A search for levels is too slow to fill lines before they are sent off half empty.
-  if (!is_streamed(r, out) || !r.levels->uniform()) return fake_quantize_to<false, false>(x, r, out, mask);
-  fake_quantize_to<false, true>(x, r, out, mask);
+  if (!is_streamed(r, out) || !r.levels->uniform())
+    return mask == nullptr ? fake_quantize_to<false, false>(x, r, out, mask)
+                           : fake_quantize_to<true, false>(x, r, out, mask);
+  if (mask == nullptr) fake_quantize_to<false, true>(x, r, out, mask);
+  else fake_quantize_to<true, true>(x, r, out, mask);
   _mm_sfence();
 }
 
