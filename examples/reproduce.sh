@@ -86,6 +86,11 @@ for expected in "$root"/examples/blog/*.expected "$root"/examples/demo/*.expecte
   name=${expected##*/}
   run "${folder##*/}" "${name%.expected}"
 done
+run pictures pictures
+for kept in "$root"/examples/pictures/*.svg; do
+  if cmp -s "$kept" "$output/${kept##*/}"; then result="as kept"; else result="FAILED" failed=$((failed + 1)); fi
+  printf '  %-24s %s\n' "pictures/${kept##*/}" "$result"
+done
 run inspect inspect -DARGUMENTS=sample.npy -DDIRECTORY="$root/examples/inspect" "-DWITHOUT= +[0-9.]+ ms"
 
 echo

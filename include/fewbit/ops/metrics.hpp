@@ -27,9 +27,8 @@ struct ErrorReport {
 
 inline namespace FEWBIT_ABI {
 
-// Compares two matrices of one shape, any Eigen expressions of real numbers whose
-// squares a double can hold. Throws std::invalid_argument for two
-// shapes.
+// Compares two matrices of one shape, any Eigen expressions of real numbers whose squares a double can hold. Throws
+// std::invalid_argument for two shapes.
 template <class A, class B>
 ErrorReport compare(const Eigen::DenseBase<A>& exact, const Eigen::DenseBase<B>& approx) {
   static_assert(is_real<typename A::Scalar> && is_real<typename B::Scalar>,
