@@ -244,6 +244,10 @@ inline void transposed(std::size_t n, std::size_t rows, const T* w, std::size_t 
         sum[i][c] = L::load(wide > 1 ? every : some, to + c * y_stride + L::count * i);
       });
     });
+    // Where the next columns' sums go may lie far off, each in a page of its own.
+    if (first + 2 * cols <= x.count)
+      for (std::size_t c = cols; c < 2 * cols; ++c)
+        for (std::size_t i = 0; i < wide; ++i) __builtin_prefetch(to + c * y_stride + L::count * i, 1, 2);
     for (std::size_t r = 0; r < rows; ++r) {
       V row[wide];
       unrolled<wide>([&](auto i) __attribute__((always_inline)) {
@@ -267,7 +271,8 @@ inline void transposed(std::size_t n, std::size_t rows, const T* w, std::size_t 
     for (; k < n; k += L::count) take(std::integral_constant<std::size_t, 1>(), cols, k, first);
   };
   std::size_t c = 0;
-  for (; c + 4 <= x.count; c += 4) across(std::integral_constant<std::size_t, 4>(), c);
+  for (; c + 6 <= x.count; c += 6) across(std::integral_constant<std::size_t, 6>(), c);
+  for (; c + 2 <= x.count; c += 2) across(std::integral_constant<std::size_t, 2>(), c);
   for (; c < x.count; ++c) across(std::integral_constant<std::size_t, 1>(), c);
 }
 
