@@ -1,7 +1,7 @@
 #pragma once
 // A transformer that reads text byte by byte and says what it expects next: RMS norms, rotary positions, causal
-// attention, an MLP with GELU. Rule: a column is a byte of the text, a matrix of weights is [out, in] and is met only as
-// `weights * columns`, so that floats and quantized matrices run through the same code.
+// attention, an MLP with GELU. Rule: a column is a byte of the text, a matrix of weights is [out, in] and is met only
+// as `weights * columns`, so that floats and quantized matrices run through the same code.
 
 #include <cmath>
 #include <cstdint>
@@ -19,7 +19,7 @@ template <class Scalar>
 using Matrix = Eigen::Matrix<Scalar, Eigen::Dynamic, Eigen::Dynamic>;
 template <class Scalar>
 using Row = Eigen::Matrix<Scalar, 1, Eigen::Dynamic>;
-using Bytes = std::span<const std::uint8_t>;
+using Text = std::span<const std::uint8_t>;
 
 inline constexpr Index byte_values = 256;
 
@@ -88,8 +88,7 @@ Parameters<Scalar> zero_parameters(const Shape& s) {
 template <class Scalar>
 class Rotation {
  public:
-  explicit Rotation(const Shape& s)
-      : cosine_(s.head_width() / 2, s.context), sine_(s.head_width() / 2, s.context) {
+  explicit Rotation(const Shape& s) : cosine_(s.head_width() / 2, s.context), sine_(s.head_width() / 2, s.context) {
     for (Index t = 0; t < s.context; ++t)
       for (Index i = 0; i < cosine_.rows(); ++i) {
         const double angle = static_cast<double>(t) *
@@ -116,8 +115,8 @@ class Rotation {
   Matrix<Scalar> cosine_, sine_;  // [half a head, positions]
 };
 
-// y = gain x / rms(x) for each column (arXiv 1910.07467); keeps 1 / rms for the way back. The root is std::sqrt's, which
-// is exact: Eigen's own starts from an estimate that differs between makers of processors.
+// y = gain x / rms(x) for each column (arXiv 1910.07467); keeps 1 / rms for the way back. The root is std::sqrt's,
+// which is exact: Eigen's own starts from an estimate that differs between makers of processors.
 template <class Scalar>
 void normalize(const Matrix<Scalar>& x, const Matrix<Scalar>& gain, Matrix<Scalar>& y, Row<Scalar>& inverse) {
   inverse = x.colwise().squaredNorm();
@@ -182,8 +181,7 @@ void attend(const Block<Weights, Scalar>& block, const Shape& s, const Rotation<
             Tape<Scalar>& t) {
   t.qkv = block.qkv * t.attention_input;
   const Index columns = t.qkv.cols(), d = s.head_width();
-  for (Index start = 0; start < columns; start += length)
-    rotation.turn(t.qkv.block(0, start, 2 * s.width, length), 0);
+  for (Index start = 0; start < columns; start += length) rotation.turn(t.qkv.block(0, start, 2 * s.width, length), 0);
   const Scalar scale = 1 / std::sqrt(static_cast<Scalar>(d));
   t.attended.resize(s.width, columns);
   t.weights.resize(static_cast<std::size_t>(s.heads));
@@ -232,7 +230,7 @@ void pass(const Block<Weights, Scalar>& block, const Shape& s, const Rotation<Sc
 }
 
 template <class Weights, class Scalar>
-Matrix<Scalar> embed(const Model<Weights, Scalar>& model, Bytes text) {
+Matrix<Scalar> embed(const Model<Weights, Scalar>& model, Text text) {
   Matrix<Scalar> x(model.shape.width, static_cast<Index>(text.size()));
   for (std::size_t c = 0; c < text.size(); ++c) x.col(static_cast<Index>(c)) = model.embedding.col(text[c]);
   return x;
@@ -249,7 +247,7 @@ Matrix<Scalar> predict(const Model<Weights, Scalar>& model, const Matrix<Scalar>
 
 // The sum of -ln p(next byte) over the columns, in double.
 template <class Scalar>
-double surprise(const Matrix<Scalar>& logits, Bytes next) {
+double surprise(const Matrix<Scalar>& logits, Text next) {
   double sum = 0;
   for (Index c = 0; c < logits.cols(); ++c) {
     const Scalar most = logits.col(c).maxCoeff();
@@ -262,7 +260,7 @@ double surprise(const Matrix<Scalar>& logits, Bytes next) {
 // Nats per byte of a text, read in windows of the whole context that know nothing of each other: byte 1 of a window is
 // predicted from one byte, the last from all. What is left at the end of the text is not read.
 template <class Weights>
-double nats_per_byte(const Model<Weights, float>& model, Bytes text, std::size_t most_windows = 1'000'000) {
+double nats_per_byte(const Model<Weights, float>& model, Text text, std::size_t most_windows = 1'000'000) {
   constexpr std::size_t at_once = 8;
   const auto length = static_cast<std::size_t>(model.shape.context);
   const std::size_t windows = std::min(most_windows, (text.size() - 1) / length);
@@ -292,7 +290,7 @@ class Reader {
 
   // Logits of what follows; there must be room.
   Eigen::VectorXf read(std::uint8_t byte) {
-    Matrix<float> x = embed(*model_, Bytes(&byte, 1));
+    Matrix<float> x = embed(*model_, Text(&byte, 1));
     for (std::size_t k = 0; k < model_->blocks.size(); ++k) {
       const auto& block = model_->blocks[k];
       enter_attention(block, x, tape_);

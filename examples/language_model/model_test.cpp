@@ -9,17 +9,17 @@
 
 namespace {
 
-using example::Bytes;
 using example::Index;
 using example::Matrix;
 using example::Parameters;
 using example::Shape;
+using example::Text;
 
 const Shape small{2, 16, 2, 24, 80};  // longer than one run of queries
 constexpr std::uint8_t letters[] =
     "In the beginning God created the heaven and the earth. And the earth was without form, and void; and darkness was "
     "upon the face of the deep. And the Spirit of God moved upon the face of the waters.";
-const Bytes text(letters, sizeof letters - 1);
+const Text text(letters, sizeof letters - 1);
 
 int failed = 0;
 void check(bool holds, const char* what) {
@@ -39,7 +39,8 @@ Parameters<Scalar> random_parameters() {
   return p;
 }
 
-// Two sequences of a length that no run of queries divides; for some numbers of each tensor the slope between two points.
+// Two sequences of a length that no run of queries divides; for some numbers of each tensor the slope between two
+// points.
 void gradients() {
   const Index length = 73;
   const auto n = static_cast<std::size_t>(2 * length);
@@ -111,7 +112,7 @@ void interruption() {
 
 void reading() {
   const auto p = random_parameters<float>();
-  const Bytes part = text.first(static_cast<std::size_t>(small.context));
+  const Text part = text.first(static_cast<std::size_t>(small.context));
   Matrix<float> x = embed(p, part);
   const example::Rotation<float> rotation(small);
   example::Tape<float> tape;

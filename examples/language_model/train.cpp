@@ -12,10 +12,10 @@
 
 namespace {
 
-using example::Bytes;
 using example::Index;
 using example::Matrix;
 using example::Parameters;
+using example::Text;
 
 constexpr const char* usage =
     "usage: train TRAIN.txt HELD_OUT.txt FOLDER [--steps N] [--stop-after N] [--seed N] [--resume]\n\n"
@@ -48,7 +48,8 @@ bool parse(int argc, char** argv, Course& c) {
       return end != nullptr && *end == 0 && end != argv[k];
     };
     if (word == "--resume") c.resume = true;
-    else if (word == "--steps" ? !number(c.steps) : word == "--stop-after" ? !number(c.stop_after) : false) return false;
+    else if (word == "--steps" ? !number(c.steps) : word == "--stop-after" ? !number(c.stop_after) : false)
+      return false;
     else if (word == "--seed" && !number(c.seed)) return false;
     else if (word.rfind("--", 0) != 0) paths.emplace_back(word);
     else if (word != "--steps" && word != "--stop-after" && word != "--seed") return false;
@@ -116,7 +117,8 @@ double bits(double nats) { return nats / std::numbers::ln2; }
 int run(const Course& course) {
   const example::Shape shape;
   const auto length = static_cast<std::size_t>(shape.context);
-  const auto text = example::read_text(course.train, 2 * length), held_out = example::read_text(course.held_out, 2 * length);
+  const auto text = example::read_text(course.train, 2 * length),
+             held_out = example::read_text(course.held_out, 2 * length);
   std::filesystem::create_directories(course.folder);
   const Checkpoint checkpoint{course.folder / "checkpoint"};
 
@@ -125,14 +127,16 @@ int run(const Course& course) {
   Index weights = 0;
   each_tensor(model, [&](const std::string&, const Matrix<float>& m) { weights += m.size(); });
   if (course.resume) checkpoint.read(course, model, adam);
-  std::printf("%td weights, %zu bytes to learn from; step %td of %td\n", weights, text.size(), adam.steps, course.steps);
+  std::printf("%td weights, %zu bytes to learn from; step %td of %td\n", weights, text.size(), adam.steps,
+              course.steps);
 
   example::Differentiator<float> differentiate(shape);
   using Clock = std::chrono::steady_clock;
   const auto seconds_since = [](Clock::time_point t) {
     return std::chrono::duration<double>(Clock::now() - t).count();
   };
-  const Index first = adam.steps, end = course.stop_after < 0 ? course.steps : std::min(course.steps, course.stop_after);
+  const Index first = adam.steps,
+              end = course.stop_after < 0 ? course.steps : std::min(course.steps, course.stop_after);
   const Clock::time_point start = Clock::now();
   double loss = 0, length_of_gradient = 0;
   Index since_report = 0;

@@ -105,9 +105,8 @@ void pass_back(const Block<Matrix<Scalar>, Scalar>& block, const Shape& s, const
   Matrix<Scalar> by_before = block.down.transpose() * by_x;
   const auto x = t.before.array();
   const Matrix<Scalar> tanh = gelu_tanh(x);
-  by_before.array() *= Scalar(0.5) * (1 + tanh.array()) +
-                       Scalar(0.5 * 0.7978845608) * x * (1 - tanh.array().square()) *
-                           (1 + Scalar(3 * 0.044715) * x.square());
+  by_before.array() *= Scalar(0.5) * (1 + tanh.array()) + Scalar(0.5 * 0.7978845608) * x * (1 - tanh.array().square()) *
+                                                              (1 + Scalar(3 * 0.044715) * x.square());
   gradient.up.noalias() += by_before * t.mlp_input.transpose();
   by_x += normalize_back<Scalar>(t.middle, block.mlp_gain, t.mlp_inverse, block.up.transpose() * by_before,
                                  gradient.mlp_gain);
@@ -119,14 +118,14 @@ void pass_back(const Block<Matrix<Scalar>, Scalar>& block, const Shape& s, const
                                  gradient.attention_gain);
 }
 
-// The mean of -ln p over the bytes of `next`, each following its column of `text`: sequences of `length` bytes one after
-// the other. Adds `share` times its gradient.
+// The mean of -ln p over the bytes of `next`, each following its column of `text`: sequences of `length` bytes one
+// after the other. Adds `share` times its gradient.
 template <class Scalar>
 class Differentiator {
  public:
   explicit Differentiator(const Shape& s) : rotation_(s), tapes_(static_cast<std::size_t>(s.layers)) {}
 
-  double operator()(const Parameters<Scalar>& model, Bytes text, Bytes next, Index length, Scalar share,
+  double operator()(const Parameters<Scalar>& model, Text text, Text next, Index length, Scalar share,
                     Parameters<Scalar>& gradient) {
     const Shape& s = model.shape;
     Matrix<Scalar> x = embed(model, text);
@@ -160,7 +159,7 @@ class Differentiator {
 
 // Mean loss and gradient of a step's sequences, each a random piece of the text.
 template <class Scalar>
-double batch_gradient(Differentiator<Scalar>& differentiate, const Parameters<Scalar>& model, Bytes text,
+double batch_gradient(Differentiator<Scalar>& differentiate, const Parameters<Scalar>& model, Text text,
                       std::uint64_t seed, Index step, Index sequences, Parameters<Scalar>& gradient) {
   each_tensor(gradient, [](const std::string&, Matrix<Scalar>& m) { m.setZero(); });
   const auto length = static_cast<std::size_t>(model.shape.context);

@@ -42,9 +42,8 @@ inline Parameters<float> load_parameters(const std::filesystem::path& folder, co
 
 inline void save_parameters(const std::filesystem::path& folder, const Parameters<float>& p) {
   std::filesystem::create_directories(folder);
-  each_tensor(p, [&](const std::string& name, const Matrix<float>& m) {
-    fewbit::save_npy(folder / (name + ".npy"), m);
-  });
+  each_tensor(p,
+              [&](const std::string& name, const Matrix<float>& m) { fewbit::save_npy(folder / (name + ".npy"), m); });
 }
 
 }  // namespace example

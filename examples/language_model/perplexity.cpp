@@ -1,0 +1,150 @@
+// The page's last table as a measurement: what each format and method costs the language model on text that it was not
+// trained on, what it holds, and how fast it writes; and whether the order of methods is the one that is told of them.
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+#include <map>
+#include <string>
+#include <vector>
+
+#include <unistd.h>
+
+#include "../support/table.hpp"
+#include "methods.hpp"
+#include "weights.hpp"
+
+namespace {
+
+using example::fixed;
+using example::joined;
+using example::Matrix;
+using example::Parameters;
+using example::QuantizedModel;
+using example::Text;
+
+constexpr const char* usage =
+    "usage: perplexity [FOLDER] [--windows N] [--in-turn]\n\n"
+    "FOLDER       holds weights/, held_out.txt and calibration.txt; the current folder if not given\n"
+    "--windows N  reads N windows of 256 bytes of the held-out text, 128 if not given\n"
+    "--in-turn    calibrates each matrix on what the quantized ones before it leave, not on what the floats do\n";
+
+constexpr std::size_t calibration_bytes = 32 * 256;
+constexpr double nats_per_bit = std::numbers::ln2;
+
+struct Options {
+  std::filesystem::path folder = ".";
+  std::size_t windows = 128;
+  bool in_turn = false;
+};
+
+bool parse(int argc, char** argv, Options& o) {
+  for (int k = 1; k < argc; ++k) {
+    const std::string word = argv[k];
+    if (word == "--in-turn") o.in_turn = true;
+    else if (word == "--windows" && k + 1 < argc && std::atoi(argv[k + 1]) > 0)
+      o.windows = static_cast<std::size_t>(std::atoi(argv[++k]));
+    else if (word[0] != '-') o.folder = word;
+    else return false;
+  }
+  return true;
+}
+
+// The page's perplexity added by a format, a rule of thumb for large models, per token.
+std::string rule_of_thumb(const std::string& format) {
+  static const std::map<std::string, std::string> page{{"FP16", "~0"},  {"INT8", "~.1"}, {"NF4", "~.3"},
+                                                       {"INT4", "~.3"}, {"INT3", "~1"},  {"INT2", "5+"}};
+  const auto found = page.find(format);
+  return found == page.end() ? "-" : found->second;
+}
+
+// Bytes a second, read one after the other as in generating.
+double speed(const QuantizedModel& model, Text text) {
+  const auto start = std::chrono::steady_clock::now();
+  example::Reader reader(model);
+  for (const std::uint8_t byte : text.first(static_cast<std::size_t>(model.shape.context))) reader.read(byte);
+  return static_cast<double>(model.shape.context) /
+         std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+class Measurement {
+ public:
+  Measurement(Text held_out, std::size_t windows) : held_out_(held_out), windows_(windows) {}
+
+  void row(const std::string& format, const std::string& method, const QuantizedModel& model) {
+    const double nats = nats_per_byte(model, held_out_, windows_), perplexity = std::exp(nats);
+    if (perplexity_.empty()) of_floats_ = perplexity;
+    perplexity_[format + method] = perplexity;
+    const example::Held held = example::held(model);
+    const double added = perplexity - of_floats_;
+    table_.row({format, method, fixed(held.bits_per_weight, 3), std::to_string(held.bytes), fixed(perplexity, 3),
+                perplexity_.size() == 1 ? "-" : joined(added < 0 ? "" : "+", fixed(added, 3)), rule_of_thumb(format),
+                fixed(nats / nats_per_bit, 3), joined(fixed(speed(model, held_out_), 0), "/s")});
+  }
+
+  double operator()(const std::string& format, const std::string& method) const {
+    return perplexity_.at(format + method);
+  }
+  double of_floats() const { return of_floats_; }
+  const example::Table& table() const { return table_; }
+
+ private:
+  Text held_out_;
+  std::size_t windows_;
+  double of_floats_ = 0;
+  std::map<std::string, double> perplexity_;
+  example::Table table_{
+      {"format", "method", "bits/weight", "bytes held", "perplexity", "added", "page", "bits/byte", "bytes written"}};
+};
+
+int run(const Options& o) {
+  const Parameters<float> model = example::load_parameters(o.folder / "weights");
+  const auto least = static_cast<std::size_t>(model.shape.context) + 1;
+  const auto held_out = example::read_text(o.folder / "held_out.txt", o.windows * (least - 1) + 1);
+  const auto training = example::read_text(o.folder / "calibration.txt", calibration_bytes);
+  const Text calibration = Text(training).first(calibration_bytes);
+
+  const auto methods = example::all_methods();
+  const std::vector<std::string> trained{"INT3", "INT2", "ternary"};
+  const bool watched = isatty(STDERR_FILENO) != 0;
+  std::size_t done = 0;
+  const auto progress = [&](const std::string& format, const std::string& method) {
+    if (watched)
+      std::fprintf(stderr, "\r\x1b[K%zu of %zu: %s %s", ++done, methods.size() + trained.size() + 1, format.c_str(),
+                   method.c_str());
+  };
+
+  const std::vector<example::LayerInputs> inputs = example::inputs_of(model, calibration);
+  Measurement measured(held_out, o.windows);
+  for (const example::Named& m : methods) {
+    progress(m.format, m.method);
+    measured.row(m.format, m.method,
+                 o.in_turn ? quantized_in_turn(model, calibration, m.quantize) : quantized(model, inputs, m.quantize));
+  }
+  const example::FineTuning course;
+  for (const std::string& format : trained) {
+    progress(format, "trained");
+    measured.row(format, "QAT", example::fine_tuned<double>(model, training, course, [&](const Matrix<float>& w) {
+                   return example::quantizer(format, w);
+                 }));
+  }
+  if (watched) std::fprintf(stderr, "\r\x1b[K");
+  std::cout << measured.table();
+  return EXIT_SUCCESS;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  Options options;
+  if (!parse(argc, argv, options)) {
+    std::cerr << usage;
+    return 2;
+  }
+  try {
+    return run(options);
+  } catch (const std::exception& e) {
+    std::cerr << e.what() << '\n';
+    return EXIT_FAILURE;
+  }
+}
