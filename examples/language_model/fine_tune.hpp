@@ -8,8 +8,8 @@
 namespace example {
 
 struct FineTuning {
-  Index steps = 200, sequences = 2, warm_up = 10;
-  double rate = 1e-3;  // falls along half a cosine to 0
+  Index steps = 200, sequences = 1, warm_up = 10;
+  double rate = 3e-4;  // falls along half a cosine to 0
   std::uint64_t seed = 1;
 };
 
@@ -29,21 +29,18 @@ void each_matrix(AnyModel& model, F&& f) {
   for (auto& b : model.blocks) f(b.qkv), f(b.out), f(b.up), f(b.down);
 }
 
-// Trains all weights, those of embedding, gains and head as floats. make(w) makes what quantizes a matrix: a
-// FakeQuantizer, or anything with its forward, backward and quantize. Adam's steps are without decay: the weights have
-// had it.
-template <class Scalar, class Make>
-QuantizedModel fine_tuned(const Parameters<float>& start, Text text, const FineTuning& course, Make&& make) {
-  using Quantizer = decltype(make(start.head));
+// Trains all weights, those of embedding, gains and head as floats, from `start` on. There is a quantizer for each
+// matrix of the blocks: a FakeQuantizer, or anything with its forward, backward and quantize; `finish` is the last to
+// touch what comes out. Adam's steps are without decay: the weights have had it.
+template <class Scalar, class Quantizer, class Finish>
+QuantizedModel fine_tuned(const Parameters<float>& start, const std::vector<Quantizer>& quantizers, Text text,
+                          const FineTuning& course, Finish&& finish) {
   Parameters<Scalar> model = converted<Scalar>(start), seen = model, gradient = model;
-  std::vector<Quantizer> quantizers;
-  each_matrix(start, [&](const Matrix<float>& w) { quantizers.push_back(make(w)); });
-
+  std::vector<const Matrix<Scalar>*> weights;
+  each_matrix(model, [&](const Matrix<Scalar>& w) { weights.push_back(&w); });
   Differentiator<Scalar> differentiate(start.shape);
   AdamW<Scalar> adam(start.shape);
   adam.decay = 0;
-  std::vector<const Matrix<Scalar>*> weights;
-  each_matrix(model, [&](const Matrix<Scalar>& w) { weights.push_back(&w); });
   for (Index step = 0; step < course.steps; ++step) {
     seen = model;
     std::size_t k = 0;
@@ -54,16 +51,9 @@ QuantizedModel fine_tuned(const Parameters<float>& start, Text text, const FineT
     clip(gradient, 1.);
     adam.step(model, gradient, rate_at(step, course.steps, course.warm_up, course.rate));
   }
-
-  const Parameters<float> last = converted<float>(model);
-  QuantizedModel q{start.shape, last.embedding, {}, last.gain, last.head};
   std::size_t k = 0;
-  const auto to = [&](const Matrix<float>& w) { return AnyWeights(quantizers[k++].quantize(w)); };
-  for (const auto& b : last.blocks) {
-    // In the order of each_matrix, which a list of initializers keeps.
-    q.blocks.push_back({b.attention_gain, to(b.qkv), to(b.out), b.mlp_gain, to(b.up), to(b.down)});
-  }
-  return q;
+  return with_matrices(converted<float>(model),
+                       [&](const Matrix<float>& w) { return AnyWeights(finish(quantizers[k++].quantize(w))); });
 }
 
 }  // namespace example

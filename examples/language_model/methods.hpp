@@ -83,15 +83,29 @@ inline std::vector<Named> all_methods() {
   return all;
 }
 
-// What a matrix is trained under: ranges of least error that stay where they were at the start.
-inline auto quantizer(const std::string& format, const Matrix<float>& w) {
-  using fewbit::Symmetric;
-  const Symmetric grid = format == "INT3"   ? Symmetric(3).full_range()
-                         : format == "INT2" ? Symmetric(2).full_range()
-                                            : Symmetric(2);
-  fewbit::FakeQuantizer fq(grid, groups(), fewbit::StraightThrough::clipped, fewbit::MseSearch{});
-  fq.freeze(w);
-  return fq;
+// Fine-tuned from the format's refined GPTQ on, under its ranges. In double, as where training through rounded weights
+// ends hangs on every digit.
+template <class Grid, class Finish>
+QuantizedModel trained(const Parameters<float>& model, const std::vector<LayerInputs>& inputs, Text text,
+                       const Grid& grid, const FineTuning& course, Finish&& finish) {
+  std::vector<fewbit::FakeQuantizer<Grid, fewbit::GptqRange>> quantizers;
+  Parameters<float> start = model;
+  auto input = inputs.begin();
+  each_matrix(start, [&](Matrix<float>& w) {
+    quantizers.emplace_back(grid, groups(), fewbit::StraightThrough::clipped);
+    quantizers.back().freeze(w);
+    const fewbit::Hessian& hessian = input++->hessian();
+    w = dequantize(refine(gptq(w, hessian, grid, groups()), w, hessian));
+  });
+  return fine_tuned<double>(start, quantizers, text, course, finish);
+}
+
+inline QuantizedModel trained(const Parameters<float>& model, const std::vector<LayerInputs>& inputs, Text text,
+                              const std::string& format, const FineTuning& course = {}) {
+  const auto as_it_is = [](fewbit::QuantizedMatrix q) { return q; };
+  const auto packed = [](const fewbit::QuantizedMatrix& q) { return pack_ternary(q); };
+  if (format == "ternary") return trained(model, inputs, text, fewbit::Symmetric(2), course, packed);
+  return trained(model, inputs, text, fewbit::Asymmetric(format == "INT3" ? 3 : 2).including_zero(), course, as_it_is);
 }
 
 }  // namespace example

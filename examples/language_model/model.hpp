@@ -257,21 +257,27 @@ double surprise(const Matrix<Scalar>& logits, Text next) {
   return sum;
 }
 
-// Nats per byte of a text, read in windows of the whole context that know nothing of each other: byte 1 of a window is
-// predicted from one byte, the last from all. What is left at the end of the text is not read.
+// Nats per byte of a text, read in windows of the whole context that know nothing of each other: the second byte of a
+// window is predicted from one byte, the one behind its end from all. Windows are spread over the text; if there are
+// fewer than it holds, what lies between is not read.
 template <class Weights>
 double nats_per_byte(const Model<Weights, float>& model, Text text, std::size_t most_windows = 1'000'000) {
   constexpr std::size_t at_once = 8;
   const auto length = static_cast<std::size_t>(model.shape.context);
-  const std::size_t windows = std::min(most_windows, (text.size() - 1) / length);
+  const std::size_t windows = std::min(most_windows, (text.size() - 1) / length), apart = (text.size() - 1) / windows;
   const Rotation<float> rotation(model.shape);
   Tape<float> tape;
   double sum = 0;
-  for (std::size_t w = 0; w < windows; w += at_once) {
-    const std::size_t n = std::min(at_once, windows - w) * length;
-    Matrix<float> x = embed(model, text.subspan(w * length, n));
+  for (std::size_t first = 0; first < windows; first += at_once) {
+    std::vector<std::uint8_t> read, next;
+    for (std::size_t w = first; w < std::min(windows, first + at_once); ++w) {
+      const Text window = text.subspan(w * apart, length + 1);
+      read.insert(read.end(), window.begin(), window.end() - 1);
+      next.insert(next.end(), window.begin() + 1, window.end());
+    }
+    Matrix<float> x = embed(model, read);
     for (const auto& block : model.blocks) pass(block, model.shape, rotation, model.shape.context, x, tape);
-    sum += surprise(predict(model, x), text.subspan(w * length + 1, n));
+    sum += surprise(predict(model, x), next);
   }
   return sum / static_cast<double>(windows * length);
 }

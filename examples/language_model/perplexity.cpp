@@ -1,5 +1,6 @@
 // The page's last table as a measurement: what each format and method costs the language model on text that it was not
 // trained on, what it holds, and how fast it writes; and whether the order of methods is the one that is told of them.
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
@@ -26,7 +27,7 @@ using example::Text;
 constexpr const char* usage =
     "usage: perplexity [FOLDER] [--windows N] [--in-turn]\n\n"
     "FOLDER       holds weights/, held_out.txt and calibration.txt; the current folder if not given\n"
-    "--windows N  reads N windows of 256 bytes of the held-out text, 128 if not given\n"
+    "--windows N  reads N windows of 256 bytes, spread over the held-out text; 64 if not given\n"
     "--in-turn    calibrates each matrix on what the quantized ones before it leave, not on what the floats do\n";
 
 constexpr std::size_t calibration_bytes = 32 * 256;
@@ -34,7 +35,7 @@ constexpr double nats_per_bit = std::numbers::ln2;
 
 struct Options {
   std::filesystem::path folder = ".";
-  std::size_t windows = 128;
+  std::size_t windows = 64;
   bool in_turn = false;
 };
 
@@ -67,6 +68,13 @@ double speed(const QuantizedModel& model, Text text) {
          std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+// With its sign, and none for what is rounded to nothing.
+std::string signed_text(double x) {
+  const std::string text = fixed(x, 3);
+  if (fixed(std::abs(x), 3) == fixed(0, 3)) return fixed(0, 3);
+  return x < 0 ? text : "+" + text;
+}
+
 class Measurement {
  public:
   Measurement(Text held_out, std::size_t windows) : held_out_(held_out), windows_(windows) {}
@@ -78,7 +86,7 @@ class Measurement {
     const example::Held held = example::held(model);
     const double added = perplexity - of_floats_;
     table_.row({format, method, fixed(held.bits_per_weight, 3), std::to_string(held.bytes), fixed(perplexity, 3),
-                perplexity_.size() == 1 ? "-" : joined(added < 0 ? "" : "+", fixed(added, 3)), rule_of_thumb(format),
+                perplexity_.size() == 1 ? "-" : signed_text(added), rule_of_thumb(format),
                 fixed(nats / nats_per_bit, 3), joined(fixed(speed(model, held_out_), 0), "/s")});
   }
 
@@ -97,6 +105,27 @@ class Measurement {
       {"format", "method", "bits/weight", "bytes held", "perplexity", "added", "page", "bits/byte", "bytes written"}};
 };
 
+// The order that methods are told to have, and whether they have it here.
+example::Table verdicts(const Measurement& measured) {
+  example::Table table({"perplexity of", "is at most that of", "4 bits", "3 bits", "2 bits"});
+  const std::pair<const char*, const char*> order[] = {{"MSE range", "round to nearest"},
+                                                       {"HQQ", "round to nearest"},
+                                                       {"HQQ", "MSE range"},
+                                                       {"AWQ", "MSE range"},
+                                                       {"GPTQ", "AWQ"},
+                                                       {"GPTQ", "HQQ"},
+                                                       {"GPTQ, refined", "GPTQ"}};
+  for (const auto& [less, more] : order) {
+    std::vector<std::string> cells{less, more};
+    for (const char* format : {"INT4", "INT3", "INT2"})
+      cells.push_back(measured(format, less) <= measured(format, more) ? "yes" : "no");
+    table.row(cells);
+  }
+  const double worse = measured("INT8", "round to nearest") / measured.of_floats() - 1;
+  table.note(joined("INT8, rounded to nearest, is within .5% of FP32: ", worse <= 0.005 ? "yes" : "no"));
+  return table;
+}
+
 int run(const Options& o) {
   const Parameters<float> model = example::load_parameters(o.folder / "weights");
   const auto least = static_cast<std::size_t>(model.shape.context) + 1;
@@ -110,27 +139,25 @@ int run(const Options& o) {
   std::size_t done = 0;
   const auto progress = [&](const std::string& format, const std::string& method) {
     if (watched)
-      std::fprintf(stderr, "\r\x1b[K%zu of %zu: %s %s", ++done, methods.size() + trained.size() + 1, format.c_str(),
+      std::fprintf(stderr, "\r\x1b[K%zu of %zu: %s %s", ++done, methods.size() + trained.size(), format.c_str(),
                    method.c_str());
   };
 
   const std::vector<example::LayerInputs> inputs = example::inputs_of(model, calibration);
   Measurement measured(held_out, o.windows);
-  for (const example::Named& m : methods) {
-    progress(m.format, m.method);
-    measured.row(m.format, m.method,
-                 o.in_turn ? quantized_in_turn(model, calibration, m.quantize) : quantized(model, inputs, m.quantize));
-  }
-  const example::FineTuning course;
-  for (const std::string& format : trained) {
-    progress(format, "trained");
-    measured.row(format, "QAT", example::fine_tuned<double>(model, training, course, [&](const Matrix<float>& w) {
-                   return example::quantizer(format, w);
-                 }));
+  for (std::size_t k = 0; k < methods.size(); ++k) {
+    const auto& [format, method, quantize] = methods[k];
+    progress(format, method);
+    measured.row(format, method,
+                 o.in_turn ? quantized_in_turn(model, calibration, quantize) : quantized(model, inputs, quantize));
+    const bool is_last = k + 1 == methods.size() || methods[k + 1].format != format;
+    if (!is_last || std::find(trained.begin(), trained.end(), format) == trained.end()) continue;
+    progress(format, "QAT");
+    measured.row(format, "QAT", example::trained(model, inputs, training, format));
   }
   if (watched) std::fprintf(stderr, "\r\x1b[K");
-  std::cout << measured.table();
-  return EXIT_SUCCESS;
+  std::cout << measured.table() << '\n' << verdicts(measured);
+  return measured("INT8", "round to nearest") <= 1.005 * measured.of_floats() ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
 }  // namespace

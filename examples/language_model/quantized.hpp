@@ -133,15 +133,20 @@ inline std::vector<LayerInputs> inputs_of(const Parameters<float>& model, Text t
   return inputs;
 }
 
+// The model with f(matrix) for each matrix of its blocks, called in the order of the text's way.
+template <class F>
+QuantizedModel with_matrices(const Parameters<float>& model, F&& f) {
+  QuantizedModel q{model.shape, model.embedding, {}, model.gain, model.head};
+  for (const auto& b : model.blocks)  // an initializer list keeps its order
+    q.blocks.push_back({b.attention_gain, f(b.qkv), f(b.out), b.mlp_gain, f(b.up), f(b.down)});
+  return q;
+}
+
 // Every matrix by itself, on the inputs that it meets while none is quantized.
 inline QuantizedModel quantized(const Parameters<float>& model, const std::vector<LayerInputs>& inputs,
                                 const Method& method) {
-  QuantizedModel q{model.shape, model.embedding, {}, model.gain, model.head};
   auto input = inputs.begin();
-  const auto to = [&](const Matrix<float>& w) { return method(w, *input++); };
-  for (const auto& b : model.blocks)  // an initializer list keeps its order
-    q.blocks.push_back({b.attention_gain, to(b.qkv), to(b.out), b.mlp_gain, to(b.up), to(b.down)});
-  return q;
+  return with_matrices(model, [&](const Matrix<float>& w) { return method(w, *input++); });
 }
 
 // One matrix after the other, on the inputs that the quantized ones before it leave.
