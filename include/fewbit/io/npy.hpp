@@ -233,13 +233,13 @@ inline RowMajorMatrixXf load_npy(const std::filesystem::path& path) {
 // Throws std::runtime_error naming the path and the byte.
 template <class Derived>
 void save_npy(const std::filesystem::path& path, const Eigen::DenseBase<Derived>& w) {
-  std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (";
-  header.append(std::to_string(w.rows())).append(", ").append(std::to_string(w.cols())).append("), }");
+  std::string header = "{'descr': '<f4', 'fortran_order': False, 'shape': (" + std::to_string(w.rows()) + ", " +
+                       std::to_string(w.cols()) + "), }";
   header.append(63 - (10 + header.size()) % 64, ' ').push_back('\n');  // elements start at a multiple of 64
   const auto length = static_cast<std::uint16_t>(header.size());
 
   std::filesystem::path beside = path;
-  beside += "." + std::to_string(std::random_device{}()) + ".part";
+  beside.concat(".").concat(std::to_string(std::random_device{}())).concat(".part");
   std::error_code error;
   try {
     std::ofstream out(beside, std::ios::binary);
