@@ -87,6 +87,10 @@ for expected in "$root"/examples/blog/*.expected "$root"/examples/demo/*.expecte
   run "${folder##*/}" "${name%.expected}"
 done
 run inspect inspect -DARGUMENTS=sample.npy -DDIRECTORY="$root/examples/inspect" "-DWITHOUT= +[0-9.]+ ms"
+echo "The table of perplexities takes some three minutes"
+for name in perplexity generate; do
+  run language_model $name -DDIRECTORY="$root/examples/language_model" "-DWITHOUT=,? +[0-9]+(/s| bytes/s)"
+done
 
 echo
 if [ -f "$output/demo.png" ]; then echo "The demo's matrices: $output/demo.png"; fi

@@ -68,11 +68,14 @@ double speed(const QuantizedModel& model, Text text) {
          std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
 }
 
+// As many decimals as are the same on every machine: the more a model has lost, the more the last digits of its sums
+// matter.
+int decimals(double perplexity) { return perplexity < 3 ? 3 : perplexity < 5 ? 2 : 1; }
+
 // With its sign, and none for what is rounded to nothing.
-std::string signed_text(double x) {
-  const std::string text = fixed(x, 3);
-  if (fixed(std::abs(x), 3) == fixed(0, 3)) return fixed(0, 3);
-  return x < 0 ? text : "+" + text;
+std::string signed_text(double x, int digits) {
+  const std::string size = fixed(std::abs(x), digits);
+  return size == fixed(0, digits) ? size : (x < 0 ? "-" : "+") + size;
 }
 
 class Measurement {
@@ -85,8 +88,9 @@ class Measurement {
     perplexity_[format + method] = perplexity;
     const example::Held held = example::held(model);
     const double added = perplexity - of_floats_;
-    table_.row({format, method, fixed(held.bits_per_weight, 3), std::to_string(held.bytes), fixed(perplexity, 3),
-                perplexity_.size() == 1 ? "-" : signed_text(added), rule_of_thumb(format),
+    const int digits = decimals(perplexity);
+    table_.row({format, method, fixed(held.bits_per_weight, 3), std::to_string(held.bytes), fixed(perplexity, digits),
+                perplexity_.size() == 1 ? "-" : signed_text(added, digits), rule_of_thumb(format),
                 fixed(nats / nats_per_bit, 3), joined(fixed(speed(model, held_out_), 0), "/s")});
   }
 
