@@ -53,8 +53,9 @@ bool parse(int argc, char** argv, Options& o) {
 
 // The page's perplexity added by a format, a rule of thumb for large models, per token.
 std::string rule_of_thumb(const std::string& format) {
-  static const std::map<std::string, std::string> page{{"FP16", "~0"},  {"INT8", "~.1"}, {"NF4", "~.3"},
-                                                       {"INT4", "~.3"}, {"INT3", "~1"},  {"INT2", "5+"}};
+  static const std::map<std::string, std::string> page{{"FP16", "~0.0"}, {"BF16", "~0.0"}, {"INT8", "~0.1"},
+                                                       {"NF4", "~0.3"},  {"INT4", "~0.3"}, {"INT3", "~1.0"},
+                                                       {"INT2", "~5.0+"}};
   const auto found = page.find(format);
   return found == page.end() ? "-" : found->second;
 }
