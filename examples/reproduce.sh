@@ -92,6 +92,10 @@ for kept in "$root"/examples/pictures/*.svg; do
   printf '  %-24s %s\n' "pictures/${kept##*/}" "$result"
 done
 run inspect inspect -DARGUMENTS=sample.npy -DDIRECTORY="$root/examples/inspect" "-DWITHOUT= +[0-9.]+ ms"
+echo "The table of perplexities takes some three minutes"
+for name in perplexity generate; do
+  run language_model $name -DDIRECTORY="$root/examples/language_model" "-DWITHOUT=,? +[0-9]+(/s| bytes/s)"
+done
 
 echo
 if [ -f "$output/demo.png" ]; then echo "The demo's matrices: $output/demo.png"; fi

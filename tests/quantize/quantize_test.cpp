@@ -160,6 +160,19 @@ TEST_CASE("quantize takes float, double, half and bfloat16, and any of them give
   CHECK_FALSE(fewbit::quantize(h, fewbit::Symmetric(5), g) == q);  // the comparison can tell
 }
 
+TEST_CASE("a slice by Eigen::seq or by a list of indices is quantized as what it holds", "[quantize]") {
+  const MatrixXf w = support::normal_matrix(9, 50, 10);
+  const std::vector<int> rows = {7, 0, 3};
+  const auto same_as_copy = [](const auto& slice) {
+    const MatrixXf copy = slice;
+    return fewbit::quantize(slice, fewbit::Symmetric(5), fewbit::per_group(16)) ==
+           fewbit::quantize(copy, fewbit::Symmetric(5), fewbit::per_group(16));
+  };
+  CHECK(same_as_copy(w(Eigen::all, Eigen::seq(1, 49, 3))));
+  CHECK(same_as_copy(w(Eigen::seq(0, 8, 2), Eigen::all)));
+  CHECK(same_as_copy(w(rows, Eigen::all)));
+}
+
 TEST_CASE("fake_quantize returns the input's own type", "[quantize][fake]") {
   const MatrixXf w = support::normal_matrix(6, 33, 10);
   const Granularity g = fewbit::per_group(8, ScaleType::f16);

@@ -131,7 +131,10 @@ class Rows {
   using Scalar = typename Derived::Scalar;
   static_assert(is_real<Scalar>,
                 "fewbit: weights must be float, double, Eigen::half or Eigen::bfloat16; use w.cast<float>()");
-  static constexpr bool in_memory = (Derived::Flags & Eigen::DirectAccessBit) != 0;
+  // A slice by Eigen::seq has the flag too, and strides, but no data().
+  static constexpr bool in_memory = (Derived::Flags & Eigen::DirectAccessBit) != 0 && requires(const Derived& w) {
+    w.data();
+  };
   using Held = std::conditional_t<in_memory, const Derived&, const typename Derived::PlainObject>;
 
  public:

@@ -239,7 +239,7 @@ void save_npy(const std::filesystem::path& path, const Eigen::DenseBase<Derived>
   const auto length = static_cast<std::uint16_t>(header.size());
 
   std::filesystem::path beside = path;
-  beside += "." + std::to_string(std::random_device{}()) + ".part";
+  beside.concat(".").concat(std::to_string(std::random_device{}())).concat(".part");
   std::error_code error;
   try {
     std::ofstream out(beside, std::ios::binary);
