@@ -86,7 +86,7 @@ for expected in "$root"/examples/blog/*.expected "$root"/examples/demo/*.expecte
   name=${expected##*/}
   run "${folder##*/}" "${name%.expected}"
 done
-run pictures pictures
+run pictures pictures "-DARGUMENTS=.|$root/examples/language_model/perplexity.expected"
 for kept in "$root"/examples/pictures/*.svg; do
   if cmp -s "$kept" "$output/${kept##*/}"; then result="as kept"; else result="FAILED" failed=$((failed + 1)); fi
   printf '  %-24s %s\n' "pictures/${kept##*/}" "$result"

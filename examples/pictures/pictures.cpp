@@ -1,8 +1,13 @@
 // The documents' subjects as pictures: where 16 levels lie over the weights that they stand for, and what a bit more
-// buys. Writes SVG files into the folder that it is given, or into the one it runs in.
+// buys. Writes SVG files into the folder that it is given, or into the one it runs in; one of them draws the language
+// model's record.
 #include <fewbit/fewbit.hpp>
 
+#include <cstdlib>
+#include <exception>
+#include <fstream>
 #include <iostream>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -93,11 +98,68 @@ Plot error_against_bits() {
   return plot;
 }
 
+// A table as `perplexity` of language_model/ prints it: cells are apart by two spaces or more.
+std::vector<std::vector<std::string>> rows_of(const std::string& path) {
+  std::ifstream file(path);
+  if (!file) throw std::runtime_error("cannot read " + path);
+  std::vector<std::vector<std::string>> rows;
+  for (std::string line; std::getline(file, line) && !line.empty();) {
+    std::vector<std::string> cells;
+    for (std::size_t at = 0; at < line.size();) {
+      const std::size_t end = std::min(line.find("  ", at), line.size());
+      cells.push_back(line.substr(at, end - at));
+      at = std::min(line.find_first_not_of(' ', end), line.size());
+    }
+    rows.push_back(std::move(cells));
+  }
+  return rows;
+}
+
+// What each way to quantize adds to the perplexity of the language model, against what is really stored.
+Plot perplexity_against_bits(const std::string& record) {
+  struct Way {
+    const char *method, *name;
+    Marker marker;
+    std::vector<Point> points = {};
+  };
+  std::vector<Way> ways = {{"round to nearest", "round to nearest", Marker::square},
+                           {"scale mean|w|", "round to nearest", Marker::square},
+                           {"HQQ", "HQQ", Marker::diamond},
+                           {"AWQ", "AWQ", Marker::triangle},
+                           {"GPTQ", "GPTQ", Marker::circle},
+                           {"GPTQ, refined", "GPTQ, refined", Marker::circle},
+                           {"QAT", "QAT", Marker::diamond}};
+  std::string floats;
+  for (const auto& row : rows_of(record)) {
+    if (row.size() > 4 && row[0] == "FP32") floats = row[4];
+    if (row.size() < 6 || (row[0].rfind("INT", 0) != 0 && row[0] != "ternary") || row[0] == "INT8") continue;
+    for (Way& way : ways)
+      if (row[1] == way.method) way.points.push_back({std::stod(row[2]), std::stod(row[5])});
+  }
+  // BitNet's scale is what ternary weights are rounded to nearest with.
+  ways[0].points.insert(ways[0].points.end(), ways[1].points.begin(), ways[1].points.end());
+  ways.erase(ways.begin() + 1);
+  if (floats.empty()) throw std::runtime_error(record + " has no row of FP32");
+  Plot plot("What bits cost a small language model", {"bits per weight, scales included", 1.6, 5, {2, 3, 4, 5}},
+            {joined("added to a perplexity of ", floats), 0.005, 100, {0.01, 0.1, 1, 10, 100}, 2, true},
+            {760, 420, 180, 56});
+  const int colours[] = {1, 4, 3, 0, 5, 2};
+  for (std::size_t i = 0; i < ways.size(); ++i) plot.series(ways[i].name, ways[i].points, colours[i], ways[i].marker);
+  return plot;
+}
+
 }  // namespace
 
-int main(int argc, char** argv) {
+int main(int argc, char** argv) try {
+  if (argc > 3) throw std::runtime_error("usage: pictures [FOLDER [perplexity.expected]]");
   const std::string folder = argc > 1 ? joined(argv[1], "/") : "";
   level_placement().save(folder + "level_placement.svg");
   error_against_bits().save(folder + "error_against_bits.svg");
   std::cout << "level_placement.svg and error_against_bits.svg are written\n";
+  if (argc < 3) return EXIT_SUCCESS;
+  perplexity_against_bits(argv[2]).save(folder + "perplexity_against_bits.svg");
+  std::cout << "perplexity_against_bits.svg is written\n";
+} catch (const std::exception& e) {
+  std::cerr << e.what() << '\n';
+  return EXIT_FAILURE;
 }
