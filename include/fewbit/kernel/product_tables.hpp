@@ -7,6 +7,7 @@
 #include <fewbit/kernel/avx512_products.hpp>
 #include <fewbit/kernel/neon_products.hpp>
 #include <fewbit/kernel/scalar_products.hpp>
+#include <fewbit/kernel/tables.hpp>
 
 namespace fewbit::kernel {
 
