@@ -81,6 +81,7 @@ inline void dot_int8_tile(const CodedRows& w, std::size_t first_row, const Colum
   const Int8Layout at(w.n, w.group, bits);
   const __m256 first = _mm256_set1_ps(w.levels->first());
   const std::size_t held = packed_bytes(w.n, bits), groups = w.n == 0 ? 0 : (w.n - 1) / w.group + 1;
+  const RunsAndGroups in(at.run, at.block, w.group, w.n);
   const std::uint8_t* const* const packed = w.packed + first_row;
   const bool shared = w.group < at.block && w.group < w.n;
   const __m256i of_scale = lanes_of_groups(shared ? at.block / w.group : 2),
@@ -94,8 +95,8 @@ inline void dot_int8_tile(const CodedRows& w, std::size_t first_row, const Colum
     unrolled<rows>([&](auto r) __attribute__((always_inline)) {
       unrolled<cols>([&](auto c) __attribute__((always_inline)) { part[r][c] = _mm256_setzero_si256(); });
     });
-    const std::size_t last = (i + 1) * at.run / at.block, end = last < at.blocks ? last : at.blocks;
-    for (std::size_t b = i * at.run / at.block; b < end;) {
+    const std::size_t last = (i + 1) * in.blocks, end = last < at.blocks ? last : at.blocks;
+    for (std::size_t b = i * in.blocks; b < end;) {
       if constexpr (bits == 4) {
         // Each block adds four products to a lane of 16 bits: sixteen of 15 * 128 at most are 30720.
         __m256i words[rows][cols];
@@ -129,7 +130,7 @@ inline void dot_int8_tile(const CodedRows& w, std::size_t first_row, const Colum
         ++b;
       }
     }
-    const std::size_t g = w.group < w.n ? i * at.run / w.group : 0;
+    const std::size_t g = in.first_group(i);
     const __m256i there = first_lanes(shared ? 2 * (groups - g) : 2);
     unrolled<rows>([&](auto r) __attribute__((always_inline)) {
       const Affine* const a = w.affine[first_row + r] + g;

@@ -136,6 +136,7 @@ template <int bits, bool vnni, std::size_t rows, std::size_t cols>
 inline void dot_int8_tile(const CodedRows& w, const Columns<std::int8_t>& x, float* y) {
   const Int8Layout at(w.n, w.group, bits);
   const std::size_t held = packed_bytes(w.n, bits), groups = (w.n + w.group - 1) / w.group;
+  const RunsAndGroups in(at.run, at.block, w.group, w.n);
   const bool shared = w.group < at.block && w.group < w.n;  // a block holds several groups
   __m512 sum[rows][cols];
   unrolled<rows>([&](auto r) __attribute__((always_inline)) {
@@ -148,7 +149,7 @@ inline void dot_int8_tile(const CodedRows& w, const Columns<std::int8_t>& x, flo
       part[0][c] = _mm512_loadu_si512(lanes + c * x.stride);
       unrolled<rows - 1>([&](auto r) __attribute__((always_inline)) { part[r + 1][c] = part[0][c]; });
     });
-    const std::size_t begin = i * at.run / at.block, end = (i + 1) * at.run / at.block;
+    const std::size_t begin = i * in.blocks, end = begin + in.blocks;
     for (std::size_t b = begin; b < (end < at.blocks ? end : at.blocks); ++b) {
       const std::size_t left = held - 64 * b;
       const __mmask64 some = left < 64 ? (std::uint64_t{1} << left) - 1 : ~std::uint64_t{0};
@@ -164,21 +165,27 @@ inline void dot_int8_tile(const CodedRows& w, const Columns<std::int8_t>& x, flo
                            __attribute__((always_inline)) { part[r][c] = codes[r].times(first, second, part[r][c]); });
       });
     }
-    const std::size_t g = w.group < w.n ? i * at.run / w.group : 0;
+    const std::size_t g = in.first_group(i);
     unrolled<rows>([&](auto r) __attribute__((always_inline)) {
       const Affine* const a = w.affine[r] + g;
+      if (!shared && a->zero == 0) {
+        const __m512 scale = _mm512_set1_ps(a->scale);
+        unrolled<cols>([&](auto c) __attribute__((always_inline)) {
+          sum[r][c] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(part[r][c]), scale, sum[r][c]);
+        });
+        return;
+      }
       const Scale how = shared ? scales_of_block(a, groups - g, w.group / (at.block / 16)) : Scale(*a);
       // A long run's sums have more digits than a float: zero-points that are codes leave them as integers.
-      const bool has_zero = shared || a->zero != 0, is_code = !shared && is_small_integer(a->zero, bits);
+      const bool is_code = !shared && is_small_integer(a->zero, bits);
       const __m512i zero = _mm512_set1_epi32(is_code ? static_cast<int>(a->zero) : 0);
       unrolled<cols>([&](auto c) __attribute__((always_inline)) {
-        if (has_zero && is_code) {
+        if (is_code) {
           const __m512i lane = _mm512_cvtps_epi32(_mm512_loadu_ps(lanes + c * x.stride + 64));
           part[r][c] = _mm512_sub_epi32(part[r][c], _mm512_mullo_epi32(zero, lane));
         }
         __m512 product = _mm512_cvtepi32_ps(part[r][c]);
-        if (has_zero && !is_code)
-          product = _mm512_fnmadd_ps(how.zero, _mm512_loadu_ps(lanes + c * x.stride + 64), product);
+        if (!is_code) product = _mm512_fnmadd_ps(how.zero, _mm512_loadu_ps(lanes + c * x.stride + 64), product);
         sum[r][c] = _mm512_fmadd_ps(product, how.scale, sum[r][c]);
       });
     });

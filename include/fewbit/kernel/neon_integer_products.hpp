@@ -119,6 +119,7 @@ template <int bits, bool sdot, std::size_t rows, std::size_t cols>
 inline void dot_int8_tile(const CodedRows& w, std::size_t first_row, const Columns<std::int8_t>& x, float* y) {
   const Int8Layout at(w.n, w.group, bits);
   const std::size_t held = packed_bytes(w.n, bits);
+  const RunsAndGroups in(at.run, at.block, w.group, w.n);
   float32x4_t sum[rows][cols];
   unrolled<rows>([&](auto r) __attribute__((always_inline)) {
     unrolled<cols>([&](auto c) __attribute__((always_inline)) { sum[r][c] = vdupq_n_f32(0); });
@@ -128,9 +129,9 @@ inline void dot_int8_tile(const CodedRows& w, std::size_t first_row, const Colum
     unrolled<rows>([&](auto r) __attribute__((always_inline)) {
       unrolled<cols>([&](auto c) __attribute__((always_inline)) { part[r][c] = vdupq_n_s32(0); });
     });
-    const std::size_t last = (i + 1) * at.run / at.block, end = last < at.blocks ? last : at.blocks;
-    add_blocks<bits, sdot>(w.packed + first_row, held, x, i * at.run / at.block, end, part);
-    const std::size_t g = w.group < w.n ? i * at.run / w.group : 0;
+    const std::size_t last = (i + 1) * in.blocks, end = last < at.blocks ? last : at.blocks;
+    add_blocks<bits, sdot>(w.packed + first_row, held, x, i * in.blocks, end, part);
+    const std::size_t g = in.first_group(i);
     unrolled<rows>([&](auto r) __attribute__((always_inline)) {
       const Affine a = w.affine[first_row + r][g];
       const float32x4_t offset = vdupq_n_f32(a.zero - w.levels->first());

@@ -69,6 +69,16 @@ struct Products {
   void (*dot_int8)(const CodedRows&, const Columns<std::int8_t>& x, float* y);
 };
 
+// The runs of blocks over which integers are summed, and the groups that begin in them. A division takes as long as a
+// block: here are all of them, made once.
+struct RunsAndGroups {
+  std::size_t blocks, groups, runs;  // blocks in a run; groups in a run, or if one is longer, runs in a group
+
+  RunsAndGroups(std::size_t run, std::size_t block, std::size_t group, std::size_t n)
+      : blocks(run / block), groups(group < n ? run / group : 0), runs(group < n && groups == 0 ? group / run : 0) {}
+  std::size_t first_group(std::size_t i) const { return groups != 0 ? i * groups : runs != 0 ? i / runs : 0; }
+};
+
 // While rows r .. r + tile_rows - 1 of a matrix of `rows` meet some columns of x, they ask for their share of the
 // `count` columns from c on, which may lie far off. So few rows are past before that helps that they do without.
 [[gnu::always_inline]] inline void prefetch_columns(const Columns<float>& x, std::size_t c, std::size_t count,
