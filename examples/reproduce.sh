@@ -87,7 +87,7 @@ for expected in "$root"/examples/blog/*.expected "$root"/examples/demo/*.expecte
   run "${folder##*/}" "${name%.expected}"
 done
 run pictures pictures "-DARGUMENTS=.|$root/examples/language_model/perplexity.expected"
-for kept in "$root"/examples/pictures/*.svg; do
+for kept in "$root"/examples/pictures/*.svg "$root"/examples/pictures/*.png; do
   if cmp -s "$kept" "$output/${kept##*/}"; then result="as kept"; else result="FAILED" failed=$((failed + 1)); fi
   printf '  %-24s %s\n' "pictures/${kept##*/}" "$result"
 done
