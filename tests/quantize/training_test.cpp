@@ -127,6 +127,9 @@ TEST_CASE("both passes write into matrices of the caller's", "[training]") {
       CHECK(out.data() == memory);
     };
     judge(same), judge(rows), judge(wide), judge(fixed);
+    Eigen::Matrix<float, 70, 34> other;
+    CHECK_THROWS_WITH(fq.forward(w, other), Contains("the output is 70 x 34 by its type") && Contains("70 x 33"));
+    CHECK_THROWS_AS(fq.backward(gradient, w, other), std::invalid_argument);
     fewbit::fake_quantize_into(w.transpose(), rows, Symmetric(3), fewbit::per_channel());
     CHECK((rows == RowMajor(fewbit::fake_quantize(MatrixXf(w.transpose()), Symmetric(3), fewbit::per_channel()))));
   }

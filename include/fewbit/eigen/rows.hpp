@@ -8,6 +8,7 @@
 #include <type_traits>
 #include <vector>
 
+#include <fewbit/core/error.hpp>
 #include <fewbit/eigen/abi.hpp>
 #include <fewbit/eigen/threads.hpp>
 
@@ -202,6 +203,20 @@ class MutableRows {
  private:
   Strided<Scalar> w_;
 };
+
+// Resizes a matrix of the caller's. Throws std::invalid_argument if its type has another shape for good, which Eigen
+// alone would only say in debug builds.
+template <class Derived>
+void give_shape(Eigen::PlainObjectBase<Derived>& to, Index rows, Index cols) {
+  const auto fits = [](Index n, Index fixed, Index most) {
+    return (fixed == Eigen::Dynamic || n == fixed) && (most == Eigen::Dynamic || n <= most);
+  };
+  if (!fits(rows, Derived::RowsAtCompileTime, Derived::MaxRowsAtCompileTime) ||
+      !fits(cols, Derived::ColsAtCompileTime, Derived::MaxColsAtCompileTime))
+    fail_argument("the output is ", to.rows(), " x ", to.cols(), " by its type, and what is to be written ", rows,
+                  " x ", cols, "; use a matrix that can be resized");
+  to.resize(rows, cols);
+}
 
 // A row as it is read, a row of a second matrix if there is one, and where the result goes.
 struct JoinedRow {

@@ -38,7 +38,7 @@ void fake_quantize_in_place(Eigen::DenseBase<Derived>&& w, const G& grid, Granul
 template <class Result, class Derived, Grid G, Estimator<G> E, class Make, class Second = Derived>
 void make_rows(const Rows<Derived>& in, Eigen::PlainObjectBase<Result>& result, const G& grid, Granularity granularity,
                const E& estimate, const QuantizeOptions& options, Make&& make, const Rows<Second>* second = nullptr) {
-  result.resize(in.memory().rows, in.memory().cols);
+  give_shape(result, in.memory().rows, in.memory().cols);
   const Tiling tiling(result.rows(), result.cols(), granularity);
   const Levels levels = grid.levels();
   const MutableRows<Result> out(result);
@@ -52,7 +52,8 @@ void make_rows(const Rows<Derived>& in, Eigen::PlainObjectBase<Result>& result, 
 }
 
 // The same into a matrix of the caller's, of any type of scalars and storage order, which is resized and may not share
-// memory with W: a training loop need not ask for memory in each step. What it holds is undefined after a throw.
+// memory with W: a training loop need not ask for memory in each step. What it holds is undefined after a throw. Throws
+// as fake_quantize does, and std::invalid_argument if the result's type is of another fixed size.
 template <class Derived, class Result, Grid G, Estimator<G> E = MinMax>
 void fake_quantize_into(const Eigen::DenseBase<Derived>& w, Eigen::PlainObjectBase<Result>& result, const G& grid,
                         Granularity granularity = per_tensor(), const E& estimate = {},

@@ -73,6 +73,7 @@ class FakeQuantizer {
       fail_argument("backward: W is ", w.rows(), " x ", w.cols(), " and its gradient ", gradient.rows(), " x ",
                     gradient.cols(), "; they must have one shape");
     if (gradient_ == StraightThrough::identity) {
+      give_shape(by_weights, gradient.rows(), gradient.cols());
       by_weights = gradient.derived().template cast<typename Result::Scalar>();
       return;
     }
