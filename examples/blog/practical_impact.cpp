@@ -6,6 +6,7 @@
 #include <iostream>
 
 #include "../support/figures.hpp"
+#include "../support/numpy_random.hpp"
 
 namespace {
 
@@ -78,11 +79,14 @@ std::vector<Format> formats() {
   return {{"FP32", floats(4)},
           {"FP16, BF16", floats(2)},
           {"INT8, a scale per row", held_by(fewbit::Symmetric(8), fewbit::per_channel(f16))},
+          {"INT8, groups of 128", held_by(fewbit::Symmetric(8), fewbit::per_group(128, f16))},
           {"NF4, groups of 64", held_by(fewbit::nf4, fewbit::per_group(64))},
           {"NF4, double quantized",
            [](const RowMajorMatrixXf& w) {
              return fewbit::double_quantize(fewbit::quantize(w, fewbit::nf4, fewbit::per_group(64))).bytes();
            }},
+          {"INT4, a scale per row", held_by(fewbit::Symmetric(4), fewbit::per_channel(f16))},
+          {"INT4, groups of 32", held_by(fewbit::Symmetric(4), fewbit::per_group(32, f16))},
           {"INT4, groups of 128", held_by(fewbit::Symmetric(4), fewbit::per_group(128, f16))},
           {"INT3, groups of 128", held_by(fewbit::Symmetric(3), fewbit::per_group(128, f16))},
           {"INT2, groups of 64, zero-points", held_by(fewbit::Asymmetric(2), fewbit::per_group(64, f16))},
@@ -93,11 +97,12 @@ std::vector<Format> formats() {
            }}};
 }
 
-// Bytes of a model. How many a row takes does not depend on its weights: 256 rows stand for all.
+// Bytes of a model. How many a row takes does not depend on its weights, if they are not all alike: 256 rows stand for
+// all.
 double held(const Model& model, const Format& format) {
   double sum = model.others() * (std::string(format.name) == "FP32" ? 4 : 2);
   for (const Model::Shape& m : model.matrices()) {
-    const RowMajorMatrixXf rows = RowMajorMatrixXf::Constant(256, m.cols, 0.02f);
+    const RowMajorMatrixXf rows = example::NumpyRandom(42).normals(256, m.cols) * 0.02f;
     sum += static_cast<double>(format.held(rows)) / 256 * static_cast<double>(m.rows * m.count);
   }
   return sum;
@@ -153,6 +158,8 @@ int main() {
       table.row({format.name, example::fixed(8 * bytes / model.weights(), 2), example::fixed(bytes / 1e9, 2),
                  smallest(bytes), example::fixed(with_cache / 1e9, 2), smallest(with_cache)});
     }
+    table.note(
+        "  GB are 10^9 bytes of weights, and of keys and values; a machine is taken to hold its GiB to the last byte.");
     figures.measured(std::move(table));
   }
   return figures.close();

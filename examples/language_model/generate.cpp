@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
+#include <sstream>
 #include <string>
 
 #include "../support/table.hpp"
@@ -32,14 +33,21 @@ struct Options {
   std::uint64_t seed = 1;
 };
 
+// A number, and nothing else.
+template <class T>
+bool read_number(const char* text, T& to) {
+  std::istringstream in(text);
+  return *text != '-' && in >> to && in.peek() == std::istringstream::traits_type::eof();
+}
+
 bool parse(int argc, char** argv, Options& o) {
   for (int k = 1; k < argc; ++k) {
     const std::string word = argv[k];
     const bool has_value = k + 1 < argc;
     if (word == "--prompt" && has_value) o.prompt = argv[++k];
-    else if (word == "--length" && has_value) o.length = std::strtoul(argv[++k], nullptr, 10);
-    else if (word == "--temperature" && has_value) o.temperature = std::strtof(argv[++k], nullptr);
-    else if (word == "--seed" && has_value) o.seed = std::strtoull(argv[++k], nullptr, 10);
+    else if (word == "--length" && has_value && read_number(argv[k + 1], o.length)) ++k;
+    else if (word == "--temperature" && has_value && read_number(argv[k + 1], o.temperature)) ++k;
+    else if (word == "--seed" && has_value && read_number(argv[k + 1], o.seed)) ++k;
     else if (!word.empty() && word[0] != '-') o.folder = word;
     else return false;
   }

@@ -43,9 +43,12 @@ bool parse(int argc, char** argv, Options& o) {
   for (int k = 1; k < argc; ++k) {
     const std::string word = argv[k];
     if (word == "--in-turn") o.in_turn = true;
-    else if (word == "--windows" && k + 1 < argc && std::atoi(argv[k + 1]) > 0)
-      o.windows = static_cast<std::size_t>(std::atoi(argv[++k]));
-    else if (word[0] != '-') o.folder = word;
+    else if (word == "--windows" && k + 1 < argc) {
+      char* end = nullptr;
+      const long windows = std::strtol(argv[++k], &end, 10);
+      if (windows < 1 || *end != 0) return false;
+      o.windows = static_cast<std::size_t>(windows);
+    } else if (word[0] != '-') o.folder = word;
     else return false;
   }
   return true;

@@ -98,6 +98,7 @@ struct Checkpoint {
 
   void read(const Course& c, Parameters<float>& model, example::AdamW<float>& adam) const {
     std::ifstream in(path, std::ios::binary);
+    if (!in) throw std::runtime_error(path.string() + " cannot be opened; start without --resume");
     Header h{}, expected = header(c, model, adam);
     in.read(reinterpret_cast<char*>(&h), sizeof h);
     if (!in || std::memcmp(h.magic, magic, sizeof magic) != 0 || h.numbers != expected.numbers)

@@ -1,6 +1,6 @@
-// The documents' subjects as pictures: where 16 levels lie over the weights that they stand for, and what a bit more
-// buys. Writes SVG files into the folder that it is given, or into the one it runs in; one of them draws the language
-// model's record.
+// The documents' subjects as pictures: where four bits of levels lie over the weights that they stand for, and what a
+// bit more buys. Writes SVG files into the folder that it is given, or into the one it runs in; one of them draws the
+// language model's record.
 #include <fewbit/fewbit.hpp>
 
 #include <cstdlib>
@@ -25,7 +25,8 @@ using fewbit::Affine;
 using fewbit::Index;
 using Marker = example::Plot::Marker;
 
-// Three ways to place 16 levels between the largest magnitudes of groups of 64 weights: the blog's normal weights.
+// Three ways to place the levels of four bits between the largest magnitudes of groups of 64 weights: the blog's normal
+// weights.
 Plot level_placement() {
   constexpr Index group = 64;
   const fewbit::RowMajorMatrixXf w = example::NumpyRandom(42).normals(160, group) * 0.5f;
@@ -51,7 +52,7 @@ Plot level_placement() {
     ++counts[static_cast<std::size_t>(std::min(bins - 1, static_cast<int>((u + 1) / 2 * bins)))];
   const double tallest = *std::max_element(counts.begin(), counts.end());
 
-  Plot plot("Sixteen levels over normal weights",
+  Plot plot("The levels of four bits over normal weights",
             {"weight / largest magnitude of its group of 64", -1, 1, {-1, -0.5, 0, 0.5, 1}, 1},
             {"weights", 0, tallest * 1.05, {}}, {760, 470, 170, 170});
   for (int k = 0; k < bins; ++k)
