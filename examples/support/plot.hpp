@@ -50,7 +50,7 @@ class Plot {
   // Points joined by lines, with a marker at each, and the name beside the last one.
   void series(const std::string& name, std::vector<Point> points, int colour, Marker marker, bool joined_up = true) {
     std::string path;
-    for (const Point& p : points) path += (path.empty() ? "M" : "L") + at(p);
+    for (const Point& p : points) path = joined(path, path.empty() ? "M" : "L", at(p));
     if (joined_up && points.size() > 1)
       body_ += joined("<path d=\"", path, "\" fill=\"none\" stroke=\"", ink(colour), "\" stroke-width=\"2\"/>\n");
     for (const Point& p : points) body_ += shape(marker, left_of(p.x), top_of(p.y), ink(colour));
