@@ -119,33 +119,31 @@ std::vector<std::vector<std::string>> rows_of(const std::string& path) {
 // What each way to quantize adds to the perplexity of the language model, against what is really stored.
 Plot perplexity_against_bits(const std::string& record) {
   struct Way {
-    const char *method, *name;
+    const char* method;
     Marker marker;
     std::vector<Point> points = {};
   };
-  std::vector<Way> ways = {{"round to nearest", "round to nearest", Marker::square},
-                           {"scale mean|w|", "round to nearest", Marker::square},
-                           {"HQQ", "HQQ", Marker::diamond},
-                           {"AWQ", "AWQ", Marker::triangle},
-                           {"GPTQ", "GPTQ", Marker::circle},
-                           {"GPTQ, refined", "GPTQ, refined", Marker::circle},
-                           {"QAT", "QAT", Marker::diamond}};
+  std::vector<Way> ways = {{"round to nearest", Marker::square},
+                           {"HQQ", Marker::diamond},
+                           {"AWQ", Marker::triangle},
+                           {"GPTQ", Marker::circle},
+                           {"GPTQ, refined", Marker::circle},
+                           {"QAT", Marker::diamond}};
   std::string floats;
   for (const auto& row : rows_of(record)) {
     if (row.size() > 4 && row[0] == "FP32") floats = row[4];
     if (row.size() < 6 || (row[0].rfind("INT", 0) != 0 && row[0] != "ternary") || row[0] == "INT8") continue;
+    // BitNet's scale is what ternary weights are rounded to nearest with.
+    const std::string method = row[1] == "scale mean|w|" ? "round to nearest" : row[1];
     for (Way& way : ways)
-      if (row[1] == way.method) way.points.push_back({std::stod(row[2]), std::stod(row[5])});
+      if (method == way.method) way.points.push_back({std::stod(row[2]), std::stod(row[5])});
   }
-  // BitNet's scale is what ternary weights are rounded to nearest with.
-  ways[0].points.insert(ways[0].points.end(), ways[1].points.begin(), ways[1].points.end());
-  ways.erase(ways.begin() + 1);
   if (floats.empty()) throw std::runtime_error(record + " has no row of FP32");
   Plot plot("What bits cost a small language model", {"bits per weight, scales included", 1.6, 5, {2, 3, 4, 5}},
             {joined("added to a perplexity of ", floats), 0.005, 100, {0.01, 0.1, 1, 10, 100}, 2, true},
             {760, 420, 180, 56});
   const int colours[] = {1, 4, 3, 0, 5, 2};
-  for (std::size_t i = 0; i < ways.size(); ++i) plot.series(ways[i].name, ways[i].points, colours[i], ways[i].marker);
+  for (std::size_t i = 0; i < ways.size(); ++i) plot.series(ways[i].method, ways[i].points, colours[i], ways[i].marker);
   return plot;
 }
 

@@ -48,10 +48,10 @@ class Plot {
       : x_(std::move(x)), y_(std::move(y)), size_(size), title_(std::move(title)) {}
 
   // Points joined by lines, with a marker at each, and the name beside the last one.
-  void series(const std::string& name, std::vector<Point> points, int colour, Marker marker, bool joined_up = true) {
+  void series(const std::string& name, std::vector<Point> points, int colour, Marker marker) {
     std::string path;
     for (const Point& p : points) path = joined(path, path.empty() ? "M" : "L", at(p));
-    if (joined_up && points.size() > 1)
+    if (points.size() > 1)
       body_ += joined("<path d=\"", path, "\" fill=\"none\" stroke=\"", ink(colour), "\" stroke-width=\"2\"/>\n");
     for (const Point& p : points) body_ += shape(marker, left_of(p.x), top_of(p.y), ink(colour));
     legend_.push_back({name, colour, marker});
