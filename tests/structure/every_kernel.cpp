@@ -1,12 +1,14 @@
 // Prints the name of the table in use and a hash of everything it stored and decoded. Bytes are the same on every
-// instruction set, so the hash is too. With an argument, what estimators choose is in it. Also the program that leak.sh
-// takes apart, so it goes through every door.
+// instruction set, so the hash is too: it is in same_bytes.txt. With "searches", what estimators choose is in it; with
+// "tables", it prints what FEWBIT_ISA may be here. Also the program that leak.sh takes apart, so it goes through every
+// door.
 #include <fewbit/fewbit.hpp>
 
 #include <cstdint>
 #include <cstring>
 #include <iostream>
 #include <span>
+#include <string_view>
 #include <vector>
 
 namespace {
@@ -46,6 +48,34 @@ Eigen::MatrixXf weights(Eigen::Index rows, Eigen::Index cols) {
     }
   }
   return w;
+}
+
+// Weights of every magnitude that a float has, zeros of both signs, infinities and NaNs among them.
+Eigen::MatrixXf extremes(Eigen::Index rows, Eigen::Index cols) {
+  Eigen::MatrixXf w(rows, cols);
+  std::uint32_t state = 54321;
+  for (Eigen::Index i = 0; i < rows; ++i) {
+    for (Eigen::Index j = 0; j < cols; ++j) {
+      state = state * 1664525u + 1013904223u;
+      std::uint32_t bits = state ^ state << 16;
+      if (state >> 28 == 0) bits &= 0x807fffffu;  // subnormal
+      if (state >> 28 == 1) bits |= 0x7f800000u;  // a NaN
+      if (state >> 28 == 2) bits = (bits & 0x80000000u) | 0x7f800000u;
+      if (state >> 28 == 3) bits &= 0x80000000u;
+      std::memcpy(&w(i, j), &bits, sizeof bits);
+    }
+  }
+  return w;
+}
+
+template <class Grid>
+void run_extremes(Hash& hash, const Grid& grid) {
+  const Eigen::MatrixXf w = extremes(7, 203);
+  for (const fewbit::Granularity g : {fewbit::per_channel(), fewbit::per_group(16), fewbit::per_block(1, 1)}) {
+    const fewbit::QuantizeOptions options{.nonfinite = fewbit::NonFinite::saturating};
+    const fewbit::QuantizedMatrix q = fewbit::quantize(w, grid, g, fewbit::MinMax{}, options);
+    hash.add(q), hash.add(fewbit::dequantize(q));
+  }
 }
 
 // The roundings that no kernel knows, and codes five to a byte.
@@ -107,7 +137,13 @@ bool run_searches(Hash& hash, const Eigen::MatrixXf& tall) {
 
 }  // namespace
 
-int main(int argc, char**) {
+int main(int argc, char** argv) {
+  const std::string_view asked = argc > 1 ? argv[1] : "";
+  if (asked == "tables") {
+    for (const fewbit::kernel::Table* t : fewbit::kernel::all())
+      if (t->supported()) std::cout << t->name << "\n";
+    return 0;
+  }
   Hash hash;
   const Eigen::MatrixXf w = weights(5, 203), tall = weights(300, 203);  // tall enough for threads
   bool products_agree = true;
@@ -121,8 +157,10 @@ int main(int argc, char**) {
     products_agree = run(hash, w, fewbit::fp4, g) && products_agree;
     products_agree = run(hash, tall, fewbit::Asymmetric(4), g) && products_agree;
   }
+  run_extremes(hash, fewbit::Symmetric(4).signed_scale()), run_extremes(hash, fewbit::Asymmetric(8));
+  run_extremes(hash, fewbit::nf4);
   // Searches and what goes weight by weight take fifteen times as long: not for an emulated processor.
-  if (argc > 1) products_agree = run_searches(hash, tall) && products_agree;
+  if (asked == "searches") products_agree = run_searches(hash, tall) && products_agree;
   std::cout << fewbit::kernel::active().name << ' ' << std::hex << hash.value() << "\n";
   if (!products_agree) std::cerr << "q * x is not dequantize(q) * x\n";
   return products_agree ? 0 : 1;

@@ -1,7 +1,6 @@
-# ARM, on whatever machine runs the tests: NEON is compiled by a cross compiler and run by an emulator. It must be what
-# runs by itself, with sdot where the processor has it, store the bytes that this machine stores, and pass the tests that
-# need no Eigen. Here would also show a product and a sum that were fused unasked: compilers for ARM fuse them unless
-# they are told not to.
+# ARM, on whatever machine runs the tests: NEON is compiled by a cross compiler and run by an emulator, with sdot, and
+# passes the tests that need no Eigen, those of the kernels among them. (That it is what runs by itself, and stores the
+# same bytes, is same_bytes.sh's.)
 . "$(dirname "$0")/../support/check.sh"
 
 cross=aarch64-linux-gnu-g++
@@ -17,25 +16,6 @@ $cross -static "$scratch/nothing.cpp" -o "$scratch/nothing" 2>"$scratch/nothing.
   skip "no $cross of version 12 or newer (Debian: apt-get install g++-aarch64-linux-gnu)"
 command -v qemu-aarch64 >/dev/null || skip "no qemu-aarch64 (Debian: apt-get install qemu-user)"
 unset FEWBIT_ISA
-
-source=$root/tests/structure/every_kernel.cpp
-$cxx -std=c++20 -O2 -I "$root/include" -isystem "$eigen" "$source" -o "$scratch/here" || fail "does not compile here"
-here=$("$scratch/here" searches)
-echo "$here here"
-check() { # name of the table that must run, how it was chosen, the processor
-  said=$(qemu-aarch64 -cpu "$3" "$scratch/program" searches) || fail "dies on ARM, $3, with $2"
-  echo "$said $2, $3"
-  [ "${said%% *}" = "$1" ] || fail "with $2, ARM's $3 must run the $1 table"
-  [ "${said#* }" = "${here#* }" ] || fail "other bytes on ARM's $3, with $2"
-}
-# The cortex-a57 has no sdot, and dies of one, also of one that the compiler was allowed to use.
-for flags in -O0 "-O3 -march=armv8.2-a+dotprod"; do
-  $cross -std=c++20 $flags -static -I "$root/include" -isystem "$eigen" "$source" -o "$scratch/program" ||
-    fail "does not compile for ARM with $flags"
-  check neondot "$flags" max
-  (export FEWBIT_ISA=scalar && check scalar "$flags, FEWBIT_ISA=scalar" max) || exit 1
-  case $flags in *dotprod) ;; *) check neon "$flags" cortex-a57 ;; esac
-done
 
 # Catch2 of version 2 is a header, so it crosses; it is linked to, for this machine's other headers must stay out.
 echo '#include <catch2/catch.hpp>' >"$scratch/catch.cpp"

@@ -1,5 +1,5 @@
 # The README's first screen is program 1 of the tour and its recorded output, to the letter; what it says of calibration
-# compiles.
+# compiles; and the tests that keep its promises are there.
 . "$(dirname "$0")/../support/check.sh"
 
 block() { # the n-th fenced block of the README, without its fences
@@ -19,3 +19,7 @@ diff "$root/examples/tour/1_int4_group.expected" "$scratch/output" || fail "the 
 } >"$scratch/calibration.cpp"
 grep -q gptq "$scratch/calibration.cpp" || fail "the README says nothing of gptq"
 $cxx -std=c++20 -fsyntax-only -isystem "$eigen" -I "$root/include" "$scratch/calibration.cpp" || fail "the README's calibration"
+
+grep -o '`tests/[^` ]*`' "$root/README.md" | tr -d '`' | sort -u >"$scratch/tests"
+[ "$(wc -l <"$scratch/tests")" -ge 10 ] || fail "the README's promises name no tests"
+while read -r test; do [ -e "$root/$test" ] || fail "the README names $test, which is not there"; done <"$scratch/tests"

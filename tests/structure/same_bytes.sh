@@ -1,27 +1,132 @@
-# The same bytes at every optimisation level, -march and thread count: one program, compiled in several ways, prints one
-# hash. (Two units of one program could not show it: the linker keeps only one of their kernels.)
+# The same bytes everywhere: one program and one fixed corpus (every_kernel.cpp), compiled by every compiler of this
+# machine at three levels of optimisation, for x86-64 and for ARM, run on every table with one thread and with two. All
+# print the hash that same_bytes.txt holds, so machines that never meet agree too. (Two units of one program could not
+# show it: the linker keeps only one of their kernels.) ARM is emulated; there a product and a sum that were fused
+# unasked would show, for its compilers fuse them unless they are told not to.
+#
+#   sh tests/structure/same_bytes.sh          all of it
+#   sh tests/structure/same_bytes.sh few      one compiler, three builds
+#   sh tests/structure/same_bytes.sh accept   where the arithmetic is meant to change: all of it, and a new same_bytes.txt
 . "$(dirname "$0")/../support/check.sh"
 
-unset FEWBIT_ISA
-wanted=
-try() { # flags...
-  # Warnings are others' business: under -march=native g++ 12 has some about its own AVX-512 header.
-  $cxx -std=c++20 "$@" -I "$root/include" -isystem "$eigen" "$root/tests/structure/every_kernel.cpp" -o "$scratch/program" ||
-    fail "does not compile with $*"
-  for isa in "" scalar; do
-    for threads in $counts; do
-      said=$(FEWBIT_ISA=$isa OMP_NUM_THREADS=$threads "$scratch/program" searches) || fail "dies when compiled with $*"
-      echo "$said $* $threads"
-      wanted=${wanted:-${said#* }}
-      [ "${said#* }" = "$wanted" ] || fail "other bytes with $*, FEWBIT_ISA='$isa', $threads threads"
-    done
+unset FEWBIT_ISA OMP_NUM_THREADS
+source=$root/tests/structure/every_kernel.cpp
+record=$root/tests/structure/same_bytes.txt
+
+# Compilers by version: clang++ and clang++-14 may be one.
+few=
+if [ "${1:-}" = few ]; then few=yes; fi
+for name in "$cxx" g++ g++-12 clang++ clang++-14 clang++-19; do
+  version=$("$name" --version 2>/dev/null | head -1) || continue
+  grep -qxF "$version" "$scratch/versions" 2>/dev/null && continue
+  echo "$version" >>"$scratch/versions"
+  echo "$name" >>"$scratch/compilers"
+  [ -z "$few" ] || break
+done
+is_clang() { "$1" --version | grep -q clang; }
+
+# What OpenMP takes; empty if this compiler has none. One clang may have to borrow that of another: Debian installs one.
+openmp_of() { # compiler, options
+  echo '#include <omp.h>
+int main() { return omp_get_max_threads() < 1; }' >"$scratch/omp.cpp"
+  for borrowed in "" /usr/lib/llvm-*/lib; do
+    flags=-fopenmp
+    if [ -n "$borrowed" ]; then
+      header=$(find "$borrowed" -name omp.h 2>/dev/null | head -1)
+      [ -n "$header" ] || continue
+      mkdir -p "$scratch/omp"
+      ln -sf "$header" "$scratch/omp/omp.h"
+      flags="-fopenmp -I $scratch/omp -L $borrowed -Wl,-rpath,$borrowed"
+    fi
+    # shellcheck disable=SC2086
+    if $1 $2 $flags "$scratch/omp.cpp" -o "$scratch/has_omp" >/dev/null 2>&1; then
+      echo "$flags"
+      return
+    fi
   done
 }
 
-counts=1
-try -O0
-try -O3 -march=native
-if echo 'int main() {}' | $cxx -fopenmp -x c++ - -o "$scratch/has_openmp" 2>/dev/null; then
-  counts="1 2 3"
-  try -O2 -fopenmp
+# One line for each build: its name, and the command.
+: >"$scratch/builds"
+add() { # name, command
+  echo "$1 $2 -std=c++20 -I $root/include -isystem $eigen $source -o $scratch/$1" >>"$scratch/builds"
+}
+emulated=
+if command -v qemu-aarch64 >/dev/null; then emulated=yes; fi
+no_arm=
+while read -r compiler; do
+  openmp=$(openmp_of "$compiler" "")
+  [ -n "$openmp" ] || echo "no OpenMP for $compiler (Debian: apt-get install libomp-dev): one thread only"
+  # Warnings are others' business: under -march=native g++ 12 has some about its own AVX-512 header.
+  add "here-$compiler-O0" "$compiler -w -O0 $openmp"
+  [ -n "$few" ] || add "here-$compiler-O2" "$compiler -w -O2 $openmp"
+  add "here-$compiler-O3" "$compiler -w -O3 -march=native $openmp"
+
+  if is_clang "$compiler"; then cross="$compiler --target=aarch64-linux-gnu"; else cross=aarch64-linux-gnu-$compiler; fi
+  echo '#include <vector>
+int main() {}' >"$scratch/nothing.cpp"
+  if [ -z "$emulated" ] || ! $cross -static "$scratch/nothing.cpp" -o "$scratch/nothing" 2>/dev/null; then
+    no_arm="$no_arm $compiler"
+    continue
+  fi
+  openmp=$(openmp_of "$cross" -static)
+  case $openmp in *llvm*) openmp= ;; esac # made for another processor
+  add "arm-$compiler-O2" "$cross -w -static -O2 $openmp"
+  [ -z "$few" ] || continue
+  add "arm-$compiler-O0" "$cross -w -static -O0 $openmp"
+  add "arm-$compiler-O3" "$cross -w -static -O3 -march=armv8.2-a+dotprod $openmp"
+done <"$scratch/compilers"
+
+cat >"$scratch/one.sh" <<'ONE'
+name=${1%% *}
+${1#* } >"$scratch/$name.log" 2>&1 || { grep -v 'statically linked' "$scratch/$name.log" | head -20; echo "FAILED: $1"; exit 1; }
+ONE
+export scratch
+tr '\n' '\0' <"$scratch/builds" | xargs -0 -n 1 -P 2 sh "$scratch/one.sh" || fail "does not compile"
+
+# Every build says which tables it has; each runs the corpus with one thread and with two. What searches choose is asked
+# of the best table and of the scalar one, and not of slow code on an emulator.
+: >"$scratch/said"
+ask() { # build, emulator..., argument of the program in $argument
+  build=$1
+  shift
+  for threads in 1 2; do
+    said=$(OMP_NUM_THREADS=$threads "$@" "$scratch/$build" $argument) || fail "$build dies with FEWBIT_ISA='${FEWBIT_ISA-}'"
+    echo "${argument:-quick} ${said#* } ${said%% *} $build, $threads threads" >>"$scratch/said"
+  done
+}
+while read -r build command; do
+  case $build in
+    here-*) run= ;;
+    *O3) run="qemu-aarch64 -cpu max" ;;
+    *) run="qemu-aarch64 -cpu max"
+      # No sdot there: it dies of one, also of one that the compiler was allowed to use.
+      argument='' && ask "$build" qemu-aarch64 -cpu cortex-a57
+      tail -1 "$scratch/said" | grep -q ' neon arm' || fail "$build must run the neon table on a cortex-a57"
+      ;;
+  esac
+  for table in $($run "$scratch/$build" tables); do
+    FEWBIT_ISA=$table && export FEWBIT_ISA
+    argument='' && ask "$build" $run
+    tail -1 "$scratch/said" | grep -q " $table $build" || fail "$build must run the $table table when told to"
+  done
+  unset FEWBIT_ISA
+  case $build in arm-*O0) continue ;; esac
+  argument=searches && ask "$build" $run
+  case $build in arm-*) tail -1 "$scratch/said" | grep -q ' neondot arm' || fail "$build must run neondot by itself" ;; esac
+  FEWBIT_ISA=scalar && export FEWBIT_ISA
+  ask "$build" $run
+  unset FEWBIT_ISA
+done <"$scratch/builds"
+
+cut -d ' ' -f 1,2 "$scratch/said" | sort -u >"$scratch/hashes"
+if [ "${1:-}" = accept ]; then
+  [ "$(wc -l <"$scratch/hashes")" -eq 2 ] || fail "there is more than one hash: $(cat "$scratch/hashes")"
+  cp "$scratch/hashes" "$record"
 fi
+if ! cmp -s "$scratch/hashes" "$record"; then
+  grep -vF -f "$record" "$scratch/said" | head -20
+  fail "other bytes than those of $(cat "$record")"
+fi
+echo "$(wc -l <"$scratch/builds") builds, $(wc -l <"$scratch/said") runs of $(cut -d ' ' -f 3 "$scratch/said" | sort -u | xargs): one hash"
+[ -z "$no_arm" ] || skip "the bytes are right here; not for ARM by$no_arm (Debian: apt-get install g++-aarch64-linux-gnu qemu-user)"
