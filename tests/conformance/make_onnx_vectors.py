@@ -229,6 +229,9 @@ def linear_cases():
 def dynamic_cases():
     f = float32
     yield "a range that is a float: both signs", [f(Fraction(v, 8)) for v in (-24, 5, 40, -1, 0, 13, 231)]
+    yield "a zero-point between two", [f(Fraction(v, 8)) for v in (-97, 5, 40, -1, 0, 13, 143)]
+    yield "a zero-point on a tie, to below", [Fraction(2 * v + 1, 2) for v in (-101, 0, 7, -8, 120, 154)]
+    yield "a zero-point on a tie, to above", [Fraction(2 * v + 1, 2) for v in (-102, 0, 7, -8, 120, 153)]
     yield "the smallest is 0", [f(Fraction(below(2**24), 2**20)) for _ in range(9)] + [Fraction(0)]
     yield "no weight is negative", [f(1 + Fraction(below(2**24), 2**22)) for _ in range(9)]
     yield "no weight is positive", [-f(1 + Fraction(below(2**24), 2**22)) for _ in range(9)]
