@@ -14,6 +14,7 @@
 
 #define FEWBIT_KERNELS_ELSEWHERE
 #include <fewbit/grid/nf4.hpp>
+#include <fewbit/kernel/avx2.hpp>
 #include <fewbit/kernel/avx2_products.hpp>
 #include <fewbit/kernel/scalar_products.hpp>
 #include <fewbit/ops/product.hpp>
