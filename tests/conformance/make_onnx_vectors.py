@@ -11,6 +11,8 @@ import random
 from fractions import Fraction
 
 TYPES = {
+    "int2": (-2, 1),
+    "uint2": (0, 3),
     "int4": (-8, 7),
     "uint4": (0, 15),
     "int8": (-128, 127),
