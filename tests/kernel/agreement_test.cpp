@@ -1,15 +1,20 @@
 // Every table that runs here gives the bits that the oracle gives, for every width, kind of grid, group size and
 // length, from memory that ends where the row ends. A new instruction set is found by itself.
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
 #include <span>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include <fewbit/core/packing.hpp>
+#include <fewbit/grid/fp4.hpp>
+#include <fewbit/grid/nf4.hpp>
 #include <fewbit/kernel/dispatch.hpp>
 
 #include <support/guarded.hpp>
@@ -283,6 +288,138 @@ TEST_CASE("every table equals the oracle on long rows", "[kernel][agreement]") {
     }
   }
   tally.require(100 * 6 * 4 * 4);
+}
+
+TEST_CASE("every table decodes every byte at every place of a row, codes that stand for no level too",
+          "[kernel][agreement][exhaustive]") {
+  struct Decoded {
+    std::string name;
+    int bits;
+    Levels levels;
+    std::vector<float> level;  // of each code that the bits can hold
+  };
+  std::vector<Decoded> all;
+  for (int bits = 1; bits <= 16; ++bits)
+    for (const int first : {0, -(1 << (bits - 1))}) {
+      Decoded d{"integers from " + std::to_string(first), bits, Levels::integers(bits, first, 2), {}};
+      for (int c = 0; c < 1 << bits; ++c) d.level.push_back(static_cast<float>(first + c));
+      all.push_back(d);
+    }
+  for (const Kind& kind : table_kinds()) {
+    Decoded d{kind.name, kind.grid.bits, levels_of(kind.grid), kind.grid.table};
+    d.level.resize(std::size_t{1} << d.bits, 0.f);
+    all.push_back(d);
+  }
+  for (const auto& [name, table] :
+       {std::pair{"nf4", &fewbit::nf4_levels}, {"nf4_blog", &fewbit::nf4_blog_levels}, {"af4", &fewbit::af4_levels}})
+    all.push_back({name, 4, Levels::table(*table), {table->begin(), table->end()}});
+  Decoded fp4{"fp4", 4, fewbit::fp4.levels(), {fewbit::fp4_levels.begin(), fewbit::fp4_levels.end()}};
+  fp4.level.push_back(0);
+  all.push_back(fp4);
+
+  const std::size_t some_groups[] = {5, 32, 128, std::numeric_limits<std::size_t>::max()};
+  support::Tally tally;
+  support::NumPy random(301);
+  for (const Decoded& d : all) {
+    // Up to 8 bits, each byte of a row goes through all 256 values as rows go by. Above, a row is every word of 16 bits
+    // after the other, and again a byte later, so that codes start everywhere in them.
+    const auto bits = static_cast<std::size_t>(d.bits);
+    const std::size_t row_bytes = d.bits <= 8 ? 34 * bits : 2 * 65536 + 1, rows = d.bits <= 8 ? 256 : 2;
+    const std::size_t n = row_bytes * 8 / bits;
+    std::vector<bool> met(d.level.size());
+    std::vector<std::uint8_t> packed(row_bytes);
+    std::vector<unsigned> codes(n);
+    std::vector<float> expected(n);
+    support::Guarded<std::uint8_t> in_room(row_bytes);
+    support::Guarded<float> out_room(n);
+    for (std::size_t row = 0; row < rows; ++row) {
+      for (std::size_t j = 0; j < row_bytes; ++j) {
+        const std::size_t word = (j - row) / 2;
+        packed[j] = static_cast<std::uint8_t>(d.bits <= 8 ? row + 37 * j : (j - row) % 2 == 0 ? word : word >> 8);
+      }
+      for (std::size_t k = 0; k < n; ++k) {
+        unsigned code = 0;
+        for (std::size_t b = 0; b < bits; ++b)
+          code |= static_cast<unsigned>(packed[(k * bits + b) / 8] >> ((k * bits + b) % 8) & 1) << b;
+        codes[k] = code, met[code] = true;
+      }
+      const auto in = in_room.slice_of(packed);
+      for (const std::size_t group : some_groups) {
+        std::vector<Affine> affine;
+        for (std::size_t k = 0; k < n; ++k) {
+          if (k % group == 0) {
+            const float zero = affine.size() % 3 == 0 ? 0.f : static_cast<float>(random.below(d.level.size()));
+            affine.push_back({static_cast<float>(random.randn()), affine.size() % 3 == 1 ? zero : zero / 3});
+          }
+          const float difference = d.level[codes[k]] - affine.back().zero;
+          expected[k] = difference == 0 ? 0.f : affine.back().scale * difference;
+        }
+        for (const Table* table : supported_tables()) {
+          const auto out = out_room.slice(n);
+          table->dequantize(in.data(), Row{n, group, affine.data(), &d.levels}, out.data());
+          std::size_t k = 0;
+          if (std::memcmp(out.data(), expected.data(), n * sizeof(float)) != 0)
+            while (std::bit_cast<std::uint32_t>(out[k]) == std::bit_cast<std::uint32_t>(expected[k])) ++k;
+          else k = n;
+          tally.check(k == n, [&] {
+            std::ostringstream os;
+            os.precision(9);
+            os << table->name << ", " << d.bits << " bits, " << d.name << ", groups of " << group << ": code "
+               << codes[k] << " at " << k << " became " << out[k] << " for " << expected[k];
+            return os.str();
+          });
+        }
+      }
+    }
+    tally.check(std::find(met.begin(), met.end(), false) == met.end(), d.bits, " bits: not every code was met");
+  }
+  tally.require((8 * 2 + 20) * 256 * 4 * supported_tables().size());
+}
+
+TEST_CASE("every table widens every scale there is: of 16 bits, and coded in 8", "[kernel][agreement][exhaustive]") {
+  support::Tally tally;
+  // A pattern of `mantissa` digits below an exponent of `exponent` bits, as a number; infinite or no number: 0.
+  const auto number = [](unsigned pattern, int exponent, int mantissa) {
+    const int biased = static_cast<int>(pattern >> mantissa) & ((1 << exponent) - 1);
+    const double digits = static_cast<double>(pattern & ((1u << mantissa) - 1)) + (biased == 0 ? 0 : 1 << mantissa);
+    if (biased == (1 << exponent) - 1) return 0.;
+    return (pattern >> 15 ? -1 : 1) * std::ldexp(digits, std::max(biased, 1) - (1 << (exponent - 1)) + 1 - mantissa);
+  };
+  for (const auto& [type, exponent, mantissa] :
+       {std::tuple{fewbit::ScaleType::f16, 5, 10}, {fewbit::ScaleType::bf16, 8, 7}}) {
+    std::vector<std::uint8_t> stored;
+    std::vector<double> expected;
+    for (unsigned pattern = 0; pattern < 65536; ++pattern)
+      if (const double scale = number(pattern, exponent, mantissa); scale != 0) {
+        stored.push_back(static_cast<std::uint8_t>(pattern)), stored.push_back(static_cast<std::uint8_t>(pattern >> 8));
+        expected.push_back(scale);
+      }
+    std::vector<Affine> out(expected.size());
+    for (const Table* table : supported_tables())
+      for (std::size_t from = 0; from < 3; ++from) {  // each scale in other lanes
+        std::fill(out.begin(), out.end(), Affine{0, 1});
+        table->widen_scales(type, stored.data() + 2 * from, expected.size() - from, out.data() + from);
+        for (std::size_t k = from; k < expected.size(); ++k)
+          tally.check(static_cast<double>(out[k].scale) == expected[k] && out[k].zero == 0, table->name, ", ",
+                      fewbit::name(type), ": ", out[k].scale, " for ", expected[k]);
+      }
+  }
+  std::vector<std::uint8_t> codes;
+  for (int c = 0; c < 256 + 40; ++c) codes.push_back(static_cast<std::uint8_t>(c));
+  for (const Affine second : {Affine{0.0123f, 117.3f}, Affine{0x1p-20f, -3}, Affine{3e-40f, 128}})
+    for (const Table* table : supported_tables())
+      for (std::size_t from = 0; from < 40; ++from) {
+        std::vector<Affine> out(256, Affine{0, 1});
+        table->widen_coded_scales(codes.data() + from, second, 256, out.data());
+        for (std::size_t k = 0; k < 256; ++k) {
+          const float difference = static_cast<float>(codes[from + k]) - second.zero;
+          const float scale = difference == 0 ? 0.f : second.scale * difference;
+          tally.check(
+              std::bit_cast<std::uint32_t>(out[k].scale) == std::bit_cast<std::uint32_t>(scale) && out[k].zero == 0,
+              table->name, ", code ", int{codes[from + k]}, ": ", out[k].scale, " for ", scale);
+        }
+      }
+  tally.require((3 * 2 * 63'000 + 3 * 40 * 256) * supported_tables().size());
 }
 
 TEST_CASE("every table finds the same ranges, group by group", "[kernel][agreement]") {
