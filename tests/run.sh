@@ -43,8 +43,8 @@ run() { # name, ctest's options; then cmake's options from "$@"
   (cd "$folder" && ctest -j 2 --output-on-failure --no-tests=error $ctest_options)
 }
 
-# The second line runs the kernels of other processors; the third boots an emulated PC for it.
-basics="cmake ninja-build=ninja libeigen3-dev catch2 binutils=objdump \
+# valgrind counts instructions, python3 remakes recorded vectors. The second line runs the kernels of other processors; the third boots an emulated PC for it.
+basics="cmake ninja-build=ninja libeigen3-dev catch2 binutils=objdump valgrind python3 \
   g++-aarch64-linux-gnu=aarch64-linux-gnu-g++ qemu-user=qemu-x86_64 gcc \
   bochs bochs-term bochsbios vgabios grub-pc-bin grub-common=grub-mkrescue xorriso mtools=mformat bsdutils"
 with_gcc() {
@@ -117,6 +117,10 @@ case $stage in
   exhaustive)
     ensure_toolchain g++ $basics
     run build/tests "-C long -L long" -DCMAKE_CXX_COMPILER="$compiler"
+    ;;
+  gates)
+    ensure_toolchain g++ libeigen3-dev valgrind
+    script tests-gates tests/gates/gates.sh "$@"
     ;;
   mutation)
     ensure_toolchain clang++ $basics python3

@@ -19,6 +19,7 @@ without a reason.
 import argparse
 import collections
 import concurrent.futures
+import itertools
 import os
 import pathlib
 import re
@@ -455,7 +456,10 @@ def main():
 
     def command(case):
         program, name = case
-        return [str(program), '"' + re.sub(r'(["\\])', r"\\\1", name) + '"', "--abort"]  # quoted: it may begin with -W
+        pattern = re.sub(r'([,\[\]"\\])', r"\\\1", name)
+        if pattern.startswith("-"):
+            pattern = "*" + pattern[1:]  # no option
+        return [str(program), pattern, "--abort", "--warn", "NoTests"]
 
     def record(i):
         file = folder / f"reached.{i}"
@@ -468,17 +472,27 @@ def main():
         recorded = list(pool.map(record, range(len(cases))))
     print(f"{len(cases)} test cases, {sum(s for _, s in recorded):.0f} s", flush=True)
 
+    near_by = {n: sorted((s, i) for i, (reached, s) in enumerate(recorded) if n in reached) for n in mutants}
+
     def attack(m):
-        near = sorted((s, i) for i, (reached, s) in enumerate(recorded) if m.number in reached)
+        near = near_by[m.number]
         for seconds, i in near:
             status, _ = run(command(cases[i]), {"FEWBIT_MUTANT": str(m.number)}, 10 * seconds + 5)
             if status != 0:
                 return cases[i][1]
         return None
 
+    done = itertools.count(1)
+
+    def attack_and_tell(m):
+        by = attack(m)
+        if next(done) % 50 == 0:
+            print(f"  {m.number} of {len(mutants)}", flush=True)
+        return by
+
     selected = [m for m in mutants.values() if options.only in m.file]
     with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        killers = dict(zip(selected, pool.map(attack, selected)))
+        killers = dict(zip(selected, pool.map(attack_and_tell, selected)))
 
     reasons = {}
     for line in (HERE / "survivors.txt").read_text().splitlines():
@@ -495,7 +509,7 @@ def main():
             continue
         key = f"{m.file}: {m.original} -> {m.mutated or 'left out'}"
         print(f"survives: {m.file}:{m.line}: {m.original} -> {m.mutated or 'left out'}: "
-              f"{reasons.get(key, 'NO REASON GIVEN')}")
+              f"{reasons.get(key, 'NO REASON GIVEN')} ({len(near_by[m.number])} cases come by it)")
         bad += key not in reasons or bool(m.name)
     score = 100 * len(killed) / max(1, len(killers))
     enough = len(killers) >= 200 or options.only
