@@ -32,8 +32,13 @@ using fewbit::QuantizedMatrix;
 using fewbit::Range;
 using fewbit::ScaleType;
 using support::GridCase;
+using support::impossible;
 using support::Index;
+using support::judged;
 using support::MatrixXf;
+using support::Outcome;
+using support::refused;
+using support::Request;
 using support::Tally;
 
 constexpr float nan_value = std::numeric_limits<float>::quiet_NaN(), inf = std::numeric_limits<float>::infinity(),
@@ -43,14 +48,6 @@ const fewbit::Symmetric narrow_grid(4);
 
 // ------------------------------------------------------------------------------------------------ what a case is
 
-struct Outcome {
-  enum class Kind { judged, domain_error, invalid_argument } kind = Kind::judged;  // judged: by the oracle
-  std::vector<std::string> words{};
-};
-const Outcome judged{};
-Outcome refused(std::vector<std::string> words) { return {Outcome::Kind::domain_error, std::move(words)}; }
-Outcome impossible(std::vector<std::string> words) { return {Outcome::Kind::invalid_argument, std::move(words)}; }
-
 struct Case {
   int number;  // of its class
   std::string name;
@@ -59,14 +56,6 @@ struct Case {
   Granularity granularity;
   Outcome strict, saturating;
   std::optional<Affine> fixed{};  // what every block is given, whatever its range
-};
-
-// Something else that is asked of the library, with nothing to judge but how it says no, or nothing but what it checks.
-struct Request {
-  int number;
-  std::string name;
-  Outcome outcome;
-  std::function<void()> ask;
 };
 
 // Any grid, or one Affine for all: one type at the door, so that each layout is compiled once.
@@ -414,7 +403,8 @@ void shapes(Cases& t) {
                                             {15, 17}, {128, 17}, {7, 256}, {129, 2}, {33, 33}};
   for (const auto& [rows, cols] : panels)
     t.add_fine(20, std::to_string(rows) + " x " + std::to_string(cols), support::planted_matrix(rows, cols, 410, 3),
-               some_grid(n), some_granularity(n)), ++n;
+               some_grid(n), some_granularity(n)),
+        ++n;
 }
 
 const std::vector<Case>& cases() {
@@ -430,14 +420,6 @@ const std::vector<Case>& cases() {
 
 bool same(const std::vector<float>& a, std::span<const float> b) {
   return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
-}
-
-template <class F>
-void check_refusal(Tally& tally, const std::string& place, const Outcome& o, F&& ask) {
-  const std::optional<std::string> message = o.kind == Outcome::Kind::domain_error
-                                                 ? support::thrown<std::domain_error>(ask)
-                                                 : support::thrown<std::invalid_argument>(ask);
-  tally.check(support::says(message, o.words), place, "said: ", message.value_or("nothing was thrown"));
 }
 
 // Codes and weights under the Affine that was fixed for all blocks.
@@ -674,19 +656,11 @@ std::vector<Request> requests() {
   return r;
 }
 
-void run(const Request& r) {
-  INFO("class " << r.number << ": " << r.name);
-  if (r.outcome.kind == Outcome::Kind::judged) return r.ask();
-  Tally tally;
-  check_refusal(tally, r.name + " ", r.outcome, r.ask);
-  tally.require(1);
-}
-
 }  // namespace
 
 TEST_CASE("every request of the table is refused by its name and value, or gives what it should",
           "[bad-input][table]") {
-  for (const Request& r : requests()) run(r);
+  for (const Request& r : requests()) support::run(r);
 }
 
 TEST_CASE("the table holds 300 concrete inputs and more, each once, and some of every class", "[bad-input][table]") {

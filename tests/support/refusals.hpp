@@ -4,12 +4,16 @@
 
 #include <cctype>
 #include <exception>
+#include <functional>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <typeinfo>
+#include <utility>
 #include <vector>
 
 #include <support/catch.hpp>
+#include <support/tally.hpp>
 
 namespace support {
 
@@ -39,6 +43,44 @@ inline bool says(const std::optional<std::string>& message, const std::vector<st
     if (at == std::string::npos) return false;
   }
   return true;
+}
+
+// What must come of a request: an answer, which is judged by who asked, or an error of one type with these words.
+struct Outcome {
+  enum class Kind { judged, domain_error, invalid_argument } kind = Kind::judged;
+  std::vector<std::string> words{}, unsaid{};  // what the message holds, and what would be wrong advice
+};
+inline const Outcome judged{};
+inline Outcome refused(std::vector<std::string> words, std::vector<std::string> unsaid = {}) {
+  return {Outcome::Kind::domain_error, std::move(words), std::move(unsaid)};
+}
+inline Outcome impossible(std::vector<std::string> words) {
+  return {Outcome::Kind::invalid_argument, std::move(words)};
+}
+
+template <class F>
+void check_refusal(Tally& tally, const std::string& place, const Outcome& o, F&& ask) {
+  const std::optional<std::string> message =
+      o.kind == Outcome::Kind::domain_error ? thrown<std::domain_error>(ask) : thrown<std::invalid_argument>(ask);
+  tally.check(says(message, o.words), place, "said: ", message.value_or("nothing was thrown"));
+  for (const std::string& wrong : o.unsaid)
+    tally.check(!message || message->find(wrong) == std::string::npos, place, "said: ", message.value_or(""));
+}
+
+// A concrete request, by the number of its class. What is judged is checked where it is asked for.
+struct Request {
+  int number;
+  std::string name;
+  Outcome outcome;
+  std::function<void()> ask;
+};
+
+inline void run(const Request& r) {
+  INFO("class " << r.number << ": " << r.name);
+  if (r.outcome.kind == Outcome::Kind::judged) return r.ask();
+  Tally tally;
+  check_refusal(tally, r.name + " ", r.outcome, r.ask);
+  tally.require(1);
 }
 
 }  // namespace support

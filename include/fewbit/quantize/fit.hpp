@@ -102,7 +102,7 @@ class CheckedRows {
 
 // Throws std::domain_error, naming the first, if a number of w is not finite.
 template <class Derived>
-void require_finite(const Eigen::DenseBase<Derived>& w, const Door& door = {"weight", "repair it"}) {
+void require_finite_weights(const Eigen::DenseBase<Derived>& w, const Door& door = {"weight", "repair it"}) {
   const Tiling whole(w.rows(), w.cols(), per_tensor());
   const Rows<Derived> rows(w);
   CheckedRows(rows, whole, door).each(0, w.rows(), [](Index, auto, const std::vector<Range>&) {});

@@ -51,7 +51,7 @@ QuantizedMatrix gptq(const Eigen::MatrixBase<Derived>& w, const Hessian& hessian
   const Index rows = q.rows(), n = q.cols(), across = tiling.blocks_across(), width = tiling.block_cols;
   check_options(options);
   hessian.require_samples();
-  require_finite(w);
+  require_finite_weights(w);
   // Groups of a row only: what spans all columns is fitted before any of them has moved. Groups of one column are the
   // same in any order.
   const bool refit = options.scales != GroupScales::from_original && across > 1;
