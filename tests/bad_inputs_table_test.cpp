@@ -22,6 +22,7 @@
 
 #include <support/any.hpp>
 #include <support/expected.hpp>
+#include <support/host_mode.hpp>
 #include <support/refusals.hpp>
 
 namespace {
@@ -687,38 +688,7 @@ TEST_CASE("the table holds 300 concrete inputs and more, each once, and some of 
 
 #if FEWBIT_X86_64 || FEWBIT_ARM64
 
-namespace {
-
-// A host program that has set the processor's mode, as audio code and -ffast-math do at their start.
-class HostMode {
- public:
-#if FEWBIT_X86_64
-  static constexpr std::uint64_t flush = 0x8040, upward = 0x4000, toward_zero = 0x6000;
-  static std::uint64_t now() { return __builtin_ia32_stmxcsr() & 0xe040; }
-  static void set(std::uint64_t bits) {
-    __builtin_ia32_ldmxcsr((__builtin_ia32_stmxcsr() & ~0xe040u) | static_cast<unsigned>(bits));
-  }
-#else
-  static constexpr std::uint64_t flush = 1u << 24, upward = 1u << 22, toward_zero = 3u << 22;
-  static std::uint64_t now() {
-    std::uint64_t w;
-    __asm__ volatile("mrs %0, fpcr" : "=r"(w));
-    return w & (flush | toward_zero);
-  }
-  static void set(std::uint64_t bits) { __asm__ volatile("msr fpcr, %0" : : "r"(bits) : "memory"); }
-#endif
-  explicit HostMode(std::uint64_t bits) : before_(now()) { set(bits); }
-  ~HostMode() { set(before_); }
-
- private:
-  std::uint64_t before_;
-};
-
-bool same_floats(const MatrixXf& a, const MatrixXf& b) {  // bits, for in such a mode all subnormals equal 0
-  return a.size() == b.size() && std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.size()) * 4) == 0;
-}
-
-}  // namespace
+using support::HostMode;
 
 TEST_CASE("class 11: codes and weights do not depend on the mode that the host program has set",
           "[bad-input][class-11]") {
@@ -770,9 +740,9 @@ TEST_CASE("class 11: codes and weights do not depend on the mode that the host p
             };
             tally.check(said.empty(), place, said);
             tally.check(q == expected, place, "other codes or scales");
-            tally.check(same_floats(back, decoded), place, "dequantize");
-            tally.check(same_floats(fake, decoded), place, "fake_quantize");
-            tally.check(same_floats(in_place, decoded), place, "in place");
+            tally.check(support::same_floats(back, decoded), place, "dequantize");
+            tally.check(support::same_floats(fake, decoded), place, "fake_quantize");
+            tally.check(support::same_floats(in_place, decoded), place, "in place");
             tally.check(after == bits, place, "the host's mode came back as ", after);
           }
   }

@@ -18,11 +18,13 @@
 #include <fewbit/grid/asymmetric.hpp>
 #include <fewbit/ops/dequantize.hpp>
 #include <fewbit/ops/linear.hpp>
+#include <fewbit/quantize/double_quantize.hpp>
 #include <fewbit/quantize/fake_quantizer.hpp>
 #include <fewbit/quantize/input_statistics.hpp>
 #include <fewbit/quantize/lsq.hpp>
 
 #include <support/any.hpp>
+#include <support/host_mode.hpp>
 #include <support/matrices.hpp>
 #include <support/refusals.hpp>
 
@@ -492,10 +494,70 @@ void training(Table& t) {
   }
 }
 
+// ------------------------------------------------------------------------------------------------ 11: the host's mode
+
+#if FEWBIT_X86_64 || FEWBIT_ARM64
+void host_modes(Table& t) {
+  // What make() gives is the same to the last bit in every mode, on every table.
+  const auto add = [&](const std::string& name, const std::function<MatrixXf()>& make) {
+    t.add(11, name + " under a mode of the host's", judged, [=] {
+      on_every_table([&] {
+        const MatrixXf expected = make();
+        for (const std::uint64_t mode : {support::HostMode::flush, support::HostMode::upward}) {
+          MatrixXf got;
+          {
+            const support::HostMode host(mode);
+            got = make();
+          }
+          CHECK(support::same_floats(got, expected));
+        }
+      });
+    });
+  };
+  // Whatever the test itself computes is computed here, before there is a mode.
+  const Granularity g = fewbit::per_group(8);
+  const MatrixXf x = support::normal_matrix(20, 30, 502), large = x * 1e38f, little = x * 1e-3f, least = x * 1e-40f;
+  const MatrixXf small = support::normal_matrix(5, 20, 501) * 1e-38f, tiny_weights = small * 1e-4f;
+  const QuantizedMatrix q = fewbit::quantize(small, grid, g), subnormal = fewbit::quantize(tiny_weights, grid, g),
+                        ordinary = fewbit::quantize(x.transpose(), grid, g);
+  add("a product with floats", [=] { return MatrixXf(subnormal * large); });
+  add("a product that is subnormal", [=] { return MatrixXf(q * x.leftCols(3)); });
+  add("a product with bytes", [=] { return MatrixXf(fewbit::product(q, little, fewbit::Activations::int8)); });
+  add("a product with activations that are subnormal",
+      [=] { return MatrixXf(fewbit::product(ordinary, least, fewbit::Activations::int8)); });
+  add("a transposed product", [=] { return MatrixXf(subnormal.transpose() * large.topRows(5)); });
+  add("weights one by one", [=] {
+    MatrixXf w(5, 20);
+    for (Index i = 0; i < 5; ++i)
+      for (Index j = 0; j < 20; ++j) w(i, j) = subnormal(i, j);
+    return w;
+  });
+  add("scales in 8 bits", [=] { return fewbit::dequantize(fewbit::double_quantize(subnormal)); });
+  add("a search", [=] { return fewbit::dequantize(fewbit::quantize(tiny_weights, grid, g, MseSearch{})); });
+  add("a forward pass", [=] { return FakeQuantizer(grid, g).forward(small); });
+  add("clipped gradients",
+      [=] { return FakeQuantizer(grid, g, StraightThrough::clipped, fewbit::Percentile(80)).backward(small, small); });
+  add("observed values", [=] {
+    FakeQuantizer fq(grid, g, StraightThrough::identity, fewbit::MovingAverage(0.5));
+    fq.observe(tiny_weights);
+    return fq.forward(tiny_weights);
+  });
+  add("scales that are learned", [=] { return Lsq(grid, g, tiny_weights).forward(tiny_weights); });
+  add("a learned scale below 0", [=] {
+    Lsq lsq(grid, g, small);
+    lsq.scales()[3] = -1;
+    return lsq.forward(small);
+  });
+  add("gradients of learned scales", [=] { return MatrixXf(Lsq(grid, g, small).backward(small, small).scales); });
+}
+#else
+void host_modes(Table&) {}
+#endif
+
 const std::vector<Request>& requests() {
   static const std::vector<Request> all = [] {
     Table t;
-    other_scalars(t), products(t), estimators(t), training(t);
+    other_scalars(t), products(t), estimators(t), training(t), host_modes(t);
     return t.all;
   }();
   return all;

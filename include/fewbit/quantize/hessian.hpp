@@ -99,6 +99,7 @@ class SampleProducts {
   // sum_ += x y^T of what is waiting, below the diagonal only if that is enough.
   void flush() {
     if (waiting_ == 0) return;
+    const StatedArithmetic stated;
     const Index n = sum_.rows(), length = (waiting_ + 15) / 16 * 16, panels = (n + panel - 1) / panel;
     const std::vector<double> unit_x = prepare(waiting_x_, length),
                               unit_y = symmetric_ ? unit_x : prepare(waiting_y_, length);

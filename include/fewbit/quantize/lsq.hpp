@@ -37,6 +37,7 @@ class Lsq {
   template <class Derived>
   Lsq(G grid, Granularity granularity, const Eigen::DenseBase<Derived>& w)
       : grid_(std::move(grid)), granularity_(granularity) {
+    const StatedArithmetic stated;
     const Levels levels = grid_.levels();
     most_ = levels.last() > 0 ? levels.last() : std::fmax(std::fabs(levels.first()), std::fabs(levels.last()));
     const Tiling tiling(w.rows(), w.cols(), granularity);
@@ -79,6 +80,7 @@ class Lsq {
     if (gradient.rows() != w.rows() || gradient.cols() != w.cols())
       fail_argument("backward: W is ", w.rows(), " x ", w.cols(), " and its gradient ", gradient.rows(), " x ",
                     gradient.cols(), "; they must have one shape");
+    const StatedArithmetic stated;
     const std::vector<Affine> affines = affines_for(w);
     const Tiling tiling(w.rows(), w.cols(), granularity_);
     const Index across = tiling.blocks_across();
@@ -189,6 +191,7 @@ class Pact {
       fail_argument("backward: x is ", x.rows(), " x ", x.cols(), " and its gradient ", gradient.rows(), " x ",
                     gradient.cols(), "; they must have one shape");
     check();
+    const StatedArithmetic stated;
     const Rows<Gradient> gradients(gradient);
     const std::vector<Affine> affine = {step()};
     const Tiling tiling(x.rows(), x.cols(), per_tensor());
@@ -227,6 +230,7 @@ class Pact {
   }
   Affine step() const {
     check();
+    const StatedArithmetic stated;
     return {float_scale(alpha_, grid_.levels().last()), 0};
   }
 
