@@ -508,6 +508,37 @@ TEST_CASE("every matrix of the table comes to what its class says, in both modes
   }
 }
 
+TEST_CASE("what is not finite has the code of its side under every rounding", "[bad-input][class-1][class-2][table]") {
+  Tally tally;
+  for (const Case& c : cases()) {
+    if (c.strict.kind == Outcome::Kind::judged || c.saturating.kind != Outcome::Kind::judged) continue;
+    const TableGrid grid{c.grid.grid, c.fixed};
+    const QuantizedMatrix even = fewbit::quantize(c.w, grid, c.granularity, fewbit::MinMax{}, support::saturating);
+    for (const fewbit::Rounding rounding : {fewbit::Rounding::half_away, fewbit::Rounding::stochastic}) {
+      const fewbit::QuantizeOptions options{fewbit::NonFinite::saturating, rounding, 7};
+      const QuantizedMatrix q = fewbit::quantize(c.w, grid, c.granularity, fewbit::MinMax{}, options);
+      const std::string place = c.name + ", " + c.grid.name + ": ";
+      tally.check(q.params() == even.params(), place, "the ranges depend on the rounding");
+      support::judge_decoded(tally, place, q,
+                             fewbit::fake_quantize(c.w, grid, c.granularity, fewbit::MinMax{}, options));
+      for (Index i = 0; i < c.w.rows(); ++i)
+        for (Index j = 0; j < c.w.cols(); ++j) {
+          if (std::isfinite(c.w(i, j))) continue;
+          if (std::isinf(c.w(i, j)))
+            tally.check(q.code(i, j) == even.code(i, j), place, c.w(i, j), " has code ", q.code(i, j), " for ",
+                        even.code(i, j));
+          tally.check(std::isfinite(q(i, j)), place, c.w(i, j), " decodes to ", q(i, j));
+        }
+      CHECK(support::says(support::thrown<std::domain_error>([&] {
+                            fewbit::quantize(c.w, grid, c.granularity, fewbit::MinMax{},
+                                             fewbit::QuantizeOptions{fewbit::NonFinite::strict, rounding, 7});
+                          }),
+                          c.strict.words));
+    }
+  }
+  tally.require(100'000);
+}
+
 // ------------------------------------------------------------------------------------------------ requests
 
 namespace {
