@@ -22,8 +22,15 @@ class StatedArithmetic {
   StatedArithmetic(const StatedArithmetic&) = delete;
   StatedArithmetic& operator=(const StatedArithmetic&) = delete;
 
+  // A number that comes from outside or leaves by value. Those in memory stay on their side of the scope's ends by
+  // themselves; what a compiler has in a register it may use, or make, on the other one (clang 14 does).
+  float operator()(float x) const {
+    __asm__ volatile("" : "+m"(x) : : "memory");
+    return x;
+  }
+
  private:
-  // The clobber keeps loads of numbers, and so what is made of them, from moving out of the scope.
+  // The clobber keeps loads and stores of numbers, and so what is done between them, from moving out of the scope.
 #if FEWBIT_X86_64
   using Word = std::uint32_t;
   static constexpr Word other_modes = 0xe040;  // flush to zero, two bits of rounding, denormals are zero

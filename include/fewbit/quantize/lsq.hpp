@@ -231,7 +231,7 @@ class Pact {
   Affine step() const {
     check();
     const StatedArithmetic stated;
-    return {float_scale(alpha_, grid_.levels().last()), 0};
+    return {stated(float_scale(alpha_, grid_.levels().last())), 0};
   }
 
   Asymmetric grid_;

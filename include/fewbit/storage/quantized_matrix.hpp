@@ -75,7 +75,7 @@ class QuantizedMatrix {
   // One decoded weight, by its place in the codes (see input_map): for looking, not for loops.
   float operator()(Index i, Index j) const {
     const StatedArithmetic stated;
-    return weight(levels_[static_cast<int>(code(i, j))], affine(i / block_rows(), j / block_cols()));
+    return stated(weight(levels_[static_cast<int>(code(i, j))], affine(i / block_rows(), j / block_cols())));
   }
 
   // What is held: codes with their padding, scales and zero-points, and the input map. The levels, at most 2 KiB, are
