@@ -14,7 +14,7 @@
 
 namespace support {
 
-// A host program that has set the processor's mode, as audio code and -ffast-math do at their start.
+// The mode for a scope, in this thread.
 class HostMode {
  public:
 #if FEWBIT_X86_64
@@ -34,11 +34,14 @@ class HostMode {
 #endif
   explicit HostMode(std::uint64_t bits) : before_(now()) { set(bits); }
   ~HostMode() { set(before_); }
+  HostMode(const HostMode&) = delete;
+  HostMode& operator=(const HostMode&) = delete;
 
  private:
   std::uint64_t before_;
 };
 
+// To the last bit.
 inline bool same_floats(const MatrixXf& a, const MatrixXf& b) {
   return a.rows() == b.rows() && a.cols() == b.cols() &&
          std::memcmp(a.data(), b.data(), static_cast<std::size_t>(a.size()) * sizeof(float)) == 0;
