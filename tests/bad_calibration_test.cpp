@@ -184,6 +184,17 @@ void samples_not_finite(Table& t) {
   t.add(27, "a Hessian from elsewhere that overflows with its samples", refused({"beyond the range of a double"}),
         [] { Hessian::from_matrix(MatrixXd::Constant(in, in, 1e308), 1'000'000); });
 
+  const auto overflowing = [] {
+    const MatrixXd large = MatrixXd::Identity(in, in) * 1.5e308;
+    Hessian h = Hessian::from_matrix(large, 2);
+    h.merge(Hessian::from_matrix(large, 2));
+    return h;
+  };
+  t.add(25, "shards that add up beyond the doubles", refused({"shards add up", "scale them down"}),
+        [=] { overflowing().matrix(); });
+  t.add(25, "gptq with shards that add up beyond the doubles", refused({"shards add up", "scale them down"}),
+        [=] { fewbit::gptq(weights(), overflowing(), grid, groups); });
+
   // Weights that are not finite, where no one can be told to saturate.
   for (const float x : {nan_value, inf, -inf}) {
     MatrixXf w = weights();
