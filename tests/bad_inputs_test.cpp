@@ -8,7 +8,6 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
-#include <typeinfo>
 #include <vector>
 
 #include <fewbit/ops/dequantize.hpp>
@@ -17,6 +16,7 @@
 
 #include <support/any.hpp>
 #include <support/expected.hpp>
+#include <support/refusals.hpp>
 
 namespace {
 
@@ -26,7 +26,9 @@ using fewbit::ScaleType;
 using support::GridCase;
 using support::Index;
 using support::MatrixXf;
+using support::says;
 using support::Tally;
+using support::thrown;
 
 constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN(),
                 infinity = std::numeric_limits<float>::infinity();
@@ -47,34 +49,6 @@ std::vector<GridCase> some_grids() {
 std::string describe(const std::string& layout, const GridCase& c, Granularity g) {
   return layout + ", " + c.name + ", " + std::to_string(g.rows) + " x " + std::to_string(g.cols) + ", scales " +
          fewbit::name(g.scale) + ": ";
-}
-
-// The message of the E that f throws, which must be of that very type; nothing if nothing was thrown.
-template <class E, class F>
-std::optional<std::string> thrown(F&& f) {
-  try {
-    f();
-  } catch (const std::exception& e) {
-    CHECK(typeid(e) == typeid(E));
-    return e.what();
-  }
-  return std::nullopt;
-}
-
-// Whether the message begins as ours do, and says each of the words, a number standing by itself.
-bool says(const std::optional<std::string>& message, const std::vector<std::string>& words) {
-  if (!message || message->rfind("fewbit: ", 0) != 0) return false;
-  const auto digit = [&](std::size_t at) {
-    return at < message->size() && std::isdigit(static_cast<unsigned char>((*message)[at]));
-  };
-  for (const std::string& word : words) {
-    std::size_t at = message->find(word);
-    const bool number = std::isdigit(static_cast<unsigned char>(word[0])) != 0;
-    while (number && at != std::string::npos && ((at > 0 && digit(at - 1)) || digit(at + word.size())))
-      at = message->find(word, at + 1);
-    if (at == std::string::npos) return false;
-  }
-  return true;
 }
 
 template <class F>

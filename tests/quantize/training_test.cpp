@@ -244,7 +244,7 @@ TEST_CASE("a FakeQuantizer says no", "[training][bad-input]") {
   CHECK_THROWS_WITH(clipped.backward(w.leftCols(3), w), Contains("4 x 12") && Contains("4 x 3"));
   clipped.freeze(w);
   CHECK(clipped.is_frozen());
-  CHECK_THROWS_WITH(clipped.forward(w.leftCols(8)), Contains("12 blocks") && Contains("8"));
+  CHECK_THROWS_WITH(clipped.forward(w.leftCols(8)), Contains("4 x 3 blocks") && Contains("4 x 8, which has 4 x 2"));
   CHECK_THROWS_AS(clipped.quantize(w.leftCols(8)), std::invalid_argument);
   clipped.unfreeze();
   CHECK_NOTHROW(clipped.forward(w.leftCols(8)));

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <limits>
+#include <span>
 #include <vector>
 
 #include <Eigen/Core>
@@ -81,6 +82,35 @@ void in_every_layout(const MatrixXf& w, F&& f) {
   Eigen::Map<MatrixXf, Eigen::Unaligned, Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>>(apart.data(), cols, rows,
                                                                                         {2 * (cols + 1), 2}) = turned;
   f("transposed, strided both ways", Strided(apart.data(), cols, rows, {2 * (cols + 1), 2}).transpose());
+}
+
+// The same for w where it may be written to: f(name, expression, memory) is handed all that lies about it as well.
+template <class F>
+void in_every_writable_layout(const MatrixXf& w, F&& f) {
+  using Map = Eigen::Map<MatrixXf, Eigen::Unaligned, Eigen::Stride<Eigen::Dynamic, Eigen::Dynamic>>;
+  constexpr float nan = std::numeric_limits<float>::quiet_NaN();
+  const Index rows = w.rows(), cols = w.cols();
+  const auto memory_of = [](auto& m) { return std::span<float>(m.data(), static_cast<std::size_t>(m.size())); };
+
+  MatrixXf by_column = w;
+  f("column-major", by_column, memory_of(by_column));
+
+  RowMajor by_row = w;
+  f("row-major", by_row, memory_of(by_row));
+
+  std::vector<float> apart(static_cast<std::size_t>(3 * (rows + 2) * (cols + 1)), nan);
+  Map strided(apart.data() + 1, rows, cols, {3 * (rows + 2), 3});
+  strided = w;
+  f("strided both ways", strided, std::span<float>(apart));
+
+  MatrixXf around = MatrixXf::Constant(rows + 5, cols + 7, nan);
+  auto block = around.block(2, 3, rows, cols);
+  block = w;
+  f("block", block, memory_of(around));
+
+  MatrixXf turned = w.transpose();
+  auto transposed = turned.transpose();
+  f("transposed", transposed, memory_of(turned));
 }
 
 }  // namespace support

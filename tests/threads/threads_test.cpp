@@ -22,6 +22,7 @@
 
 #include <support/any.hpp>
 #include <support/expected.hpp>
+#include <support/host_mode.hpp>
 
 namespace {
 
@@ -310,6 +311,35 @@ TEST_CASE("a product inside a thread of the program's own gives the same", "[thr
 }
 
 #ifdef _OPENMP
+#if FEWBIT_X86_64 || FEWBIT_ARM64
+TEST_CASE("each thread keeps subnormals, whatever mode the host program has set in it", "[threads][class-11]") {
+  const MatrixXf w = support::normal_matrix(300, 400, 271) * 1e-40f, x = support::normal_matrix(400, 40, 272) * 1e30f;
+  const auto run = [&] {
+    const QuantizedMatrix q = fewbit::quantize(w, fewbit::Symmetric(4), fewbit::per_block(7, 100));
+    return std::tuple(q, fewbit::dequantize(q), MatrixXf(q * x));
+  };
+  const auto [q, back, y] = run();
+  const auto in_every_thread = [](std::uint64_t mode) {
+#pragma omp parallel num_threads(8)
+    support::HostMode::set(mode);
+  };
+  for (const int n : counts) {
+    const Threads threads(n);
+    in_every_thread(support::HostMode::flush);
+    const auto [q_n, back_n, y_n] = run();
+    std::atomic<int> kept = 0;
+#pragma omp parallel num_threads(8)
+    kept += support::HostMode::now() == support::HostMode::flush;
+    in_every_thread(0);
+    INFO(n << " threads");
+    CHECK(kept == 8);
+    CHECK(q_n == q);
+    CHECK(support::same_floats(back_n, back));
+    CHECK(support::same_floats(y_n, y));
+  }
+}
+#endif
+
 TEST_CASE("more than one thread works when more than one is asked for, and one when one is", "[threads]") {
   const MatrixXf w = support::normal_matrix(2000, 130, 141);
   for (const int n : {1, 3}) {

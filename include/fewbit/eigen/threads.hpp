@@ -7,6 +7,7 @@
 #include <mutex>
 #include <utility>
 
+#include <fewbit/core/arithmetic.hpp>
 #include <fewbit/core/granularity.hpp>
 #include <fewbit/eigen/abi.hpp>
 
@@ -35,7 +36,8 @@ class FirstError {
 };
 
 // Calls f(first, last) for slices of 0 .. n, each starting at a multiple of `grain`, on as many threads as Eigen
-// would use (Eigen::setNbThreads, OMP_NUM_THREADS). Work of less than `grain` is not worth a second thread.
+// would use (Eigen::setNbThreads, OMP_NUM_THREADS), each in the stated arithmetic. Work of less than `grain` is not
+// worth a second thread.
 template <class F>
 void for_each_slice(Index n, Index grain, F&& f) {
 #ifdef _OPENMP
@@ -46,6 +48,7 @@ void for_each_slice(Index n, Index grain, F&& f) {
 #pragma omp parallel for schedule(static, 1) num_threads(static_cast <int>(pieces))
     for (Index p = 0; p < pieces; ++p) {
       const Index first = p * slice, last = std::min(n, first + slice);
+      const StatedArithmetic stated;
       try {
         if (first < last) f(first, last);
       } catch (...) {
@@ -56,6 +59,7 @@ void for_each_slice(Index n, Index grain, F&& f) {
   }
 #endif
   static_cast<void>(grain);
+  const StatedArithmetic stated;
   if (n > 0) f(Index{0}, n);
 }
 

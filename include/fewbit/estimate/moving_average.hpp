@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 
+#include <fewbit/core/arithmetic.hpp>
 #include <fewbit/estimate/estimate.hpp>
 #include <fewbit/grid/symmetric.hpp>
 #include <fewbit/kernel/dispatch.hpp>
@@ -34,6 +35,8 @@ class MovingAverage {
   }
   // Takes in the range of a batch. Throws std::domain_error unless its ends are finite and in order.
   void observe(Range r) {
+    const StatedArithmetic stated;
+    r = {stated(r.lo), stated(r.hi)};
     if (!std::isfinite(r.lo) || !std::isfinite(r.hi) || r.lo > r.hi)
       fail_domain("observed range ", r.lo, " to ", r.hi, " is none; observe finite ends, the smaller one first");
     lo_ = observed_ ? moved(lo_, static_cast<double>(r.lo)) : static_cast<double>(r.lo);

@@ -176,6 +176,7 @@ Eigen::Matrix<float, Eigen::Dynamic, Derived::ColsAtCompileTime> checked_product
   if (x.rows() != w.cols())
     fail_argument("product: W is ", w.rows(), " x ", w.cols(), " and x has ", x.rows(), " rows; it needs ", w.cols());
   w.require_complete();
+  const StatedArithmetic stated;
   const Inputs floats(x.template cast<float>());  // no copy of columns that are floats already
   if (activations != Activations::floats) require_finite(floats, "activation");
   if (w.input_map().empty()) return multiply(w, floats, activations);
@@ -213,6 +214,7 @@ Eigen::Matrix<float, Eigen::Dynamic, Derived::ColsAtCompileTime> operator*(const
     fail_argument("product: W is ", q.rows(), " x ", q.cols(), " and W^T is multiplied by ", y.rows(),
                   " rows; it needs ", q.rows());
   q.require_complete();
+  const StatedArithmetic stated;
   Eigen::MatrixXf coded = multiply_transposed(q, Inputs(y.template cast<float>()));
   const InputMap& map = q.input_map();
   if (!map.scale.empty()) coded.array().colwise() *= Eigen::Map<const Eigen::ArrayXf>(map.scale.data(), q.cols());

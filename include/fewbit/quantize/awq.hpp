@@ -112,6 +112,7 @@ QuantizedMatrix awq_search(const Eigen::MatrixBase<Derived>& w, const OutputErro
     fail_argument("awq: a range cannot be cut by ", options.most_clipped, "; use 0 to less than 1");
   AwqReport report;
   if (w.size() == 0) return quantize(w, grid, granularity);
+  require_finite_weights(w);
   const RowMajor weights = w.template cast<float>();
   const auto scaled = [&](const Eigen::VectorXf& s) -> RowMajor { return weights * s.asDiagonal(); };
 

@@ -25,6 +25,7 @@ inline bool is_zero_block(const QuantizedMatrix& q, Index down, Index across, fl
 // float; by twice that where a scale would come out as 0 or a weight as infinite. Throws std::invalid_argument if q
 // holds no weights.
 inline QuantizedMatrix double_quantize(QuantizedMatrix q) {
+  const StatedArithmetic stated;
   q.require_complete();
   if (q.params().is_coded() || q.params().size() == 0) return q;
   const std::size_t n = q.params().size();

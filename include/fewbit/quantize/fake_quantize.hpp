@@ -37,7 +37,7 @@ void fake_quantize_in_place(Eigen::DenseBase<Derived>&& w, const G& grid, Granul
 // and `coding` has the Affines that are fitted on the way.
 template <class Result, class Derived, Grid G, Estimator<G> E, class Make, class Second = Derived>
 void make_rows(const Rows<Derived>& in, Eigen::PlainObjectBase<Result>& result, const G& grid, Granularity granularity,
-               const E& estimate, const QuantizeOptions& options, Make&& make, const Rows<Second>* second = nullptr) {
+               const E& estimate, const Door& door, Make&& make, const Rows<Second>* second = nullptr) {
   give_shape(result, in.memory().rows, in.memory().cols);
   const Tiling tiling(result.rows(), result.cols(), granularity);
   const Levels levels = grid.levels();
@@ -45,10 +45,21 @@ void make_rows(const Rows<Derived>& in, Eigen::PlainObjectBase<Result>& result, 
   std::vector<Affine> affines(tiling.blocks());
   const bool streamed = out.memory().is_streamed();
   fit_rows(JoinedRows<Derived, Result, Second>(in, out, second), tiling, levels, grid, granularity.scale, estimate,
-           options, affines, [&](Index i, const JoinedRow& row, const float* clean, kernel::Row coding) {
+           door, affines, [&](Index i, const JoinedRow& row, const float* clean, kernel::Row coding) {
              coding.streamed = streamed;
              make(i, row, clean, coding);
            });
+}
+
+// For an algorithm whose messages speak to its own callers.
+template <class Derived, class Result, Grid G, Estimator<G> E>
+void fake_quantize_for(const Door& door, const Eigen::DenseBase<Derived>& w, Eigen::PlainObjectBase<Result>& result,
+                       const G& grid, Granularity granularity, const E& estimate) {
+  const RowCoder coder(door.rounding, door.seed, kernel::active());
+  make_rows(Rows<Derived>(w), result, grid, granularity, estimate, door,
+            [&](Index i, const JoinedRow& row, const float* clean, const kernel::Row& coding) {
+              coder.fake_quantize(i, clean, coding, row.out);
+            });
 }
 
 // The same into a matrix of the caller's, of any type of scalars and storage order, which is resized and may not share
@@ -58,11 +69,7 @@ template <class Derived, class Result, Grid G, Estimator<G> E = MinMax>
 void fake_quantize_into(const Eigen::DenseBase<Derived>& w, Eigen::PlainObjectBase<Result>& result, const G& grid,
                         Granularity granularity = per_tensor(), const E& estimate = {},
                         const QuantizeOptions& options = {}) {
-  const RowCoder coder(options.rounding, options.seed, kernel::active());
-  make_rows(Rows<Derived>(w), result, grid, granularity, estimate, options,
-            [&](Index i, const JoinedRow& row, const float* clean, const kernel::Row& coding) {
-              coder.fake_quantize(i, clean, coding, row.out);
-            });
+  fake_quantize_for(options, w, result, grid, granularity, estimate);
 }
 
 // The quantized weights of W[out, in], in its own type and storage order.

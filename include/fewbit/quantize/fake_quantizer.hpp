@@ -36,7 +36,7 @@ class FakeQuantizer {
       : grid_(std::move(grid)), granularity_(granularity), gradient_(gradient), estimate_(std::move(estimate)) {}
 
   // W[out, in] with quantized weights, in its own type and storage order. Throws as quantize does, and
-  // std::invalid_argument if frozen ranges are of another number of blocks.
+  // std::invalid_argument if frozen ranges are of other blocks.
   template <class Derived>
   typename Derived::PlainObject forward(const Eigen::DenseBase<Derived>& w) const {
     typename Derived::PlainObject seen;
@@ -46,7 +46,7 @@ class FakeQuantizer {
   // The same into a matrix of the caller's, which is resized and may not share memory with W.
   template <class Derived, class Result>
   void forward(const Eigen::DenseBase<Derived>& w, Eigen::PlainObjectBase<Result>& seen) const {
-    with_ranges(w, [&](const auto& estimate) { fake_quantize_into(w, seen, grid_, granularity_, estimate); });
+    with_ranges(w, [&](const auto& estimate) { fake_quantize_for(door(), w, seen, grid_, granularity_, estimate); });
   }
 
   // The gradient by W from that by forward(W), for StraightThrough::identity: the same. Throws std::invalid_argument
@@ -81,7 +81,7 @@ class FakeQuantizer {
     const kernel::Table& table = kernel::active();
     with_ranges(w, [&](const auto& estimate) {
       make_rows(
-          Rows<Derived>(w), by_weights, grid_, granularity_, estimate, {},
+          Rows<Derived>(w), by_weights, grid_, granularity_, estimate, door(),
           [&](Index, const JoinedRow& row, const float*, const kernel::Row& coding) {
             table.straight_through(row.in, coding, row.second, row.out);
           },
@@ -92,18 +92,19 @@ class FakeQuantizer {
   // What forward(w) decodes from. Throws as forward does.
   template <class Derived>
   QuantizedMatrix quantize(const Eigen::DenseBase<Derived>& w) const {
-    return with_ranges(w, [&](const auto& estimate) { return fewbit::quantize(w, grid_, granularity_, estimate); });
+    return with_ranges(w, [&](const auto& estimate) { return quantize_for(door(), w, grid_, granularity_, estimate); });
   }
 
-  // From now on ranges are w's, whatever comes; the number of blocks must stay the same.
+  // From now on ranges are w's, whatever comes. There must be as many blocks down and across as w has: an extent that
+  // is not cut into blocks may change, as a batch does under per_tensor().
   template <class Derived>
   void freeze(const Eigen::DenseBase<Derived>& w) {
     const Tiling tiling(w.rows(), w.cols(), granularity_);
     std::vector<Affine> affines(tiling.blocks());
     const Levels levels = grid_.levels();
-    fit_rows(Rows<Derived>(w), tiling, levels, grid_, granularity_.scale, estimate_, {}, affines,
+    fit_rows(Rows<Derived>(w), tiling, levels, grid_, granularity_.scale, estimate_, door(), affines,
              [](Index, const float*, const float*, const kernel::Row&) {});
-    frozen_ = std::move(affines);
+    frozen_ = Frozen{tiling.blocks_down(), tiling.blocks_across(), std::move(affines)};
   }
   void unfreeze() { frozen_.reset(); }
   bool is_frozen() const { return frozen_.has_value(); }
@@ -116,10 +117,12 @@ class FakeQuantizer {
   }
   {
     if (x.size() == 0) return;
+    const StatedArithmetic stated;
     const Tiling whole(x.rows(), x.cols(), per_tensor());
     Range range = empty_range;
     const Rows<Derived> rows(x);
-    CheckedRows(rows, whole, NonFinite::strict).each(0, x.rows(), [&](Index, auto, const std::vector<Range>& ranges) {
+    const Door watched("observed value", "leave the batch out");
+    CheckedRows(rows, whole, watched).each(0, x.rows(), [&](Index, auto, const std::vector<Range>& ranges) {
       range = join(range, ranges[0]);
     });
     estimate_.observe(range);
@@ -130,22 +133,30 @@ class FakeQuantizer {
   const E& estimator() const { return estimate_; }
 
  private:
+  struct Frozen {
+    Index down, across;
+    std::vector<Affine> affines;
+  };
+
+  static Door door() { return {"number", "training takes finite numbers: repair it, or use a smaller rate"}; }
+
   // Calls f with the estimator, or with what it has said once and for all.
   template <class Derived, class F>
   auto with_ranges(const Eigen::DenseBase<Derived>& w, F&& f) const {
     if (!frozen_) return f(estimate_);
     const Tiling tiling(w.rows(), w.cols(), granularity_);
-    if (tiling.blocks() != frozen_->size())
-      fail_argument("frozen ranges of ", frozen_->size(), " blocks do not fit a matrix of ", w.rows(), " x ", w.cols(),
-                    ", which has ", tiling.blocks(), "; unfreeze() or freeze() it again");
-    return f(KnownAffines{tiling, *frozen_});
+    if (tiling.blocks_down() != frozen_->down || tiling.blocks_across() != frozen_->across)
+      fail_argument("frozen ranges of ", frozen_->down, " x ", frozen_->across, " blocks do not fit a matrix of ",
+                    w.rows(), " x ", w.cols(), ", which has ", tiling.blocks_down(), " x ", tiling.blocks_across(),
+                    "; unfreeze() or freeze() it again");
+    return f(KnownAffines{tiling, frozen_->affines});
   }
 
   G grid_;
   Granularity granularity_;
   StraightThrough gradient_;
   E estimate_;
-  std::optional<std::vector<Affine>> frozen_;
+  std::optional<Frozen> frozen_;
 };
 
 }  // namespace FEWBIT_ABI

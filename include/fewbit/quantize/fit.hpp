@@ -2,6 +2,7 @@
 // From rows of weights to one Affine per block, and on to whatever is made of them. Rule: every weight is checked
 // here and every scale is settled here, so no algorithm below has to ask whether its numbers make sense.
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <mutex>
@@ -28,6 +29,15 @@ struct QuantizeOptions {
   std::uint64_t seed = 0;  // of stochastic rounding
 };
 
+// Whom a message speaks to, and of what: not everyone who has numbers quantized can be told to saturate.
+struct Door : QuantizeOptions {
+  const char *number = "weight", *remedy = "repair it, or quantize with NonFinite::saturating";
+
+  Door(const QuantizeOptions& options) : QuantizeOptions(options) {}
+  // Of an algorithm that has no such options.
+  Door(const char* what_it_is, const char* what_to_do) : number(what_it_is), remedy(what_to_do) {}
+};
+
 inline namespace FEWBIT_ABI {
 
 // The range of no weights at all: joining it to another changes nothing.
@@ -39,8 +49,8 @@ inline Range join(Range a, Range b) { return {b.lo < a.lo ? b.lo : a.lo, b.hi > 
 template <class Source>
 class CheckedRows {
  public:
-  CheckedRows(const Source& source, const Tiling& tiling, NonFinite nonfinite)
-      : source_(source), tiling_(tiling), nonfinite_(nonfinite) {}
+  CheckedRows(const Source& source, const Tiling& tiling, const Door& door)
+      : source_(source), tiling_(tiling), door_(door) {}
 
   // Calls f(i, row, ranges) for rows first .. last - 1, one range for each block across.
   template <class F>
@@ -61,7 +71,7 @@ class CheckedRows {
 
   // The row as kernels want it: without a NaN. They take an infinity for the end of the range that it is.
   const float* cleaned(const float* row, std::vector<float>& scratch) const {
-    if (nonfinite_ == NonFinite::strict) return row;
+    if (door_.nonfinite == NonFinite::strict) return row;
     scratch.assign(row, row + tiling_.cols);
     for (float& w : scratch) w = std::isnan(w) ? 0.f : w;
     return scratch.data();
@@ -75,12 +85,11 @@ class CheckedRows {
     for (std::size_t k = 0; k < block.size(); ++k) {
       if (std::isfinite(block[k])) {
         r = join(r, {block[k], block[k]});
-      } else if (nonfinite_ == NonFinite::strict) {
+      } else if (door_.nonfinite == NonFinite::strict) {
         const auto j = static_cast<Index>(from + k);
         const auto w = static_cast<double>(source_.memory().at(i, j));  // before it became a float
-        fail_domain("weight at row ", i, ", column ", j, " is ", w,
-                    std::isfinite(w) ? ", beyond the range of a float" : "",
-                    "; repair it, or quantize with NonFinite::saturating");
+        fail_domain(door_.number, " at row ", i, ", column ", j, " is ", w,
+                    std::isfinite(w) ? ", beyond the range of a float" : "", "; ", door_.remedy);
       }
     }
     return r;
@@ -88,8 +97,16 @@ class CheckedRows {
 
   const Source& source_;
   const Tiling& tiling_;
-  NonFinite nonfinite_;
+  const Door& door_;
 };
+
+// Throws std::domain_error, naming the first, if a number of w is not finite.
+template <class Derived>
+void require_finite_weights(const Eigen::DenseBase<Derived>& w, const Door& door = {"weight", "repair it"}) {
+  const Tiling whole(w.rows(), w.cols(), per_tensor());
+  const Rows<Derived> rows(w);
+  CheckedRows(rows, whole, door).each(0, w.rows(), [](Index, auto, const std::vector<Range>&) {});
+}
 
 // An estimator whose answers are known, one Affine for each block.
 struct KnownAffines {
@@ -118,21 +135,21 @@ class BlockFitter {
   Affine operator()(Index i, Index j, Index width, Range r, Gather&& gather) {
     if (!(r.lo <= r.hi)) r = {0, 0};  // not one finite weight
     if constexpr (RangeEstimator<E, G>) {
-      return settled(estimate_(r, grid_), r, i, j);
+      return settled(estimate_(r, grid_), r, i, j, gather);
     } else if constexpr (std::is_same_v<E, KnownAffines>) {
-      return settled(estimate_.at(i, j), r, i, j);
+      return settled(estimate_.at(i, j), r, i, j, gather);
     } else if constexpr (PlacedEstimator<E, G>) {
       block_.clear();
       gather(block_);
       if (nonfinite_ == NonFinite::saturating)
         for (float& w : block_) w = finite_in_place(w, r);
-      return settled(estimate_(Block{block_, i, j, width}, grid_), r, i, j);
+      return settled(estimate_(Block{block_, i, j, width}, grid_), r, i, j, gather);
     } else {
       block_.clear();
       gather(block_);
       if (nonfinite_ == NonFinite::saturating) std::erase_if(block_, [](float w) { return !std::isfinite(w); });
       if (block_.empty()) block_.push_back(0);
-      return settled(estimate_(std::span<const float>(block_), grid_), r, i, j);
+      return settled(estimate_(std::span<const float>(block_), grid_), r, i, j, gather);
     }
   }
 
@@ -143,7 +160,8 @@ class BlockFitter {
     return std::isnan(w) ? kernel::scalar::clamp(0, r.lo, r.hi) : kernel::scalar::clamp(w, r.lo, r.hi);
   }
   // As it will be stored.
-  Affine settled(Affine a, Range r, Index i, Index j) const {
+  template <class Gather>
+  Affine settled(Affine a, Range r, Index i, Index j, Gather& gather) {
     // Nearly all are as they will be stored, and far from the end of the floats.
     if (is_stored_scale(a.scale, grid_.scale_type()) && std::fabs(a.scale) < 0x1p80f && std::fabs(a.zero) <= 0x1p24f)
       return {a.scale, a.zero + 0.f};  // + 0 makes -0 a 0
@@ -152,19 +170,27 @@ class BlockFitter {
     const Affine stored{scale, a.zero + 0.f};
     const Levels& l = grid_.levels();
     const float reach = std::fmax(std::fabs(l.first() - stored.zero), std::fabs(l.last() - stored.zero));
-    return std::fabs(scale) * reach <= std::numeric_limits<float>::max() ? stored : finite_weights(stored, r, l, reach);
+    if (std::fabs(scale) * reach <= std::numeric_limits<float>::max()) return stored;
+    const auto has_infinity = [&] {
+      if (nonfinite_ == NonFinite::strict) return false;
+      block_.clear();
+      gather(block_);
+      return std::any_of(block_.begin(), block_.end(), [](float w) { return std::isinf(w); });
+    };
+    return finite_weights(stored, r.lo == r.hi && !has_infinity(), r.lo, l, reach);
   }
   // Near the end of what a float holds, rounding can put the outermost levels beyond it: the scale gives way. A block
   // of one value uses one level only, or mostly the next if the scale had to give way; in f32 it is exact and stays so.
-  Affine finite_weights(Affine a, Range r, const Levels& levels, float reach) const {
+  // (An infinity beside it would use the last one.)
+  Affine finite_weights(Affine a, bool one_value, float value, const Levels& levels, float reach) const {
     const auto within = [&](float far) {
       const float most = largest_scale(far, grid_.scale_type());
       return Affine{std::copysign(std::fmin(std::fabs(a.scale), most), a.scale), a.zero};
     };
     const auto level_of = [&](Affine by) {
-      return levels[static_cast<int>(kernel::scalar::nearest(r.lo, by, levels))];
+      return levels[static_cast<int>(kernel::scalar::nearest(value, by, levels))];
     };
-    if (r.lo == r.hi && nonfinite_ == NonFinite::strict) {  // an infinity would use the last level
+    if (one_value) {
       const Affine kept = within(std::fabs(level_of(a) - a.zero) + (grid_.scale_type() == ScaleType::f32 ? 0.f : 1.f));
       if (std::isfinite(weight(level_of(kept), kept))) return kept;
     }
@@ -210,8 +236,8 @@ Index row_grain(const Source& source, Index cols) {
 // Calls apply(i, row, clean, coding) once for every row of a source whose blocks have been fitted, on any thread: `row`
 // is the source's pointer, `clean` the same weights without a NaN, and `coding` how the row is to be coded.
 template <class Source, class Apply>
-void apply_rows(const Source& source, const Coding& coding, const QuantizeOptions& options, Apply&& apply) {
-  const CheckedRows<Source> checked(source, coding.tiling, options.nonfinite);
+void apply_rows(const Source& source, const Coding& coding, const Door& door, Apply&& apply) {
+  const CheckedRows<Source> checked(source, coding.tiling, door);
   for_each_slice(coding.tiling.rows, row_grain(source, coding.tiling.cols), [&](Index first, Index last) {
     std::vector<float> scratch;
     source.each(first, last, [&](Index i, auto row) { apply(i, row, checked.cleaned(row, scratch), coding.row(i)); });
@@ -229,8 +255,8 @@ const auto& input_of(const Source& source) {
 // one row is fitted and applied while the row is in cache.
 template <class Source, Grid G, Estimator<G> E, class Apply>
 void fit_rows(const Source& source, const Tiling& tiling, const Levels& levels, const G& grid, ScaleType scale,
-              const E& estimate, const QuantizeOptions& options, std::span<Affine> affines, Apply&& apply) {
-  const CheckedRows<Source> checked(source, tiling, options.nonfinite);
+              const E& estimate, const Door& door, std::span<Affine> affines, Apply&& apply) {
+  const CheckedRows<Source> checked(source, tiling, door);
   const Coding coding{tiling, levels, affines};
   const Index across = tiling.blocks_across(), height = tiling.block_rows, width = tiling.block_cols,
               cols = tiling.cols;
@@ -240,7 +266,7 @@ void fit_rows(const Source& source, const Tiling& tiling, const Levels& levels, 
 
   if (height == 1) {
     return for_each_slice(tiling.rows, grain, [&](Index first, Index last) {
-      BlockFitter<G, E> fit(grid, estimate, scale, options.nonfinite);
+      BlockFitter<G, E> fit(grid, estimate, scale, door.nonfinite);
       std::vector<float> scratch;
       checked.each(first, last, [&](Index i, auto row, const std::vector<Range>& ranges) {
         for (Index g = 0, j = 0; g < across; ++g, j += width)
@@ -255,7 +281,7 @@ void fit_rows(const Source& source, const Tiling& tiling, const Levels& levels, 
   // Blocks that span rows: first their ranges, each slice of rows its own, joined in the end.
   std::vector<Range> range(tiling.blocks(), empty_range);
   std::mutex joining;
-  const CheckedRows reader(input_of(source), tiling, options.nonfinite);
+  const CheckedRows reader(input_of(source), tiling, door);
   for_each_slice(tiling.rows, grain, [&](Index first, Index last) {
     const Index top = first / height, down = (last - 1) / height + 1 - top;
     std::vector<Range> mine(static_cast<std::size_t>(down * across), empty_range);
@@ -268,7 +294,7 @@ void fit_rows(const Source& source, const Tiling& tiling, const Levels& levels, 
     for (const Range& r : mine) *to = join(*to, r), ++to;
   });
   for_each_slice(tiling.blocks_down(), 1, [&](Index first, Index last) {
-    BlockFitter<G, E> fit(grid, estimate, scale, options.nonfinite);
+    BlockFitter<G, E> fit(grid, estimate, scale, door.nonfinite);
     for (Index down = first; down < last; ++down)
       for (Index g = 0; g < across; ++g) {
         const Index i = down * height, j = g * width, n = std::min(width, cols - j);
@@ -278,7 +304,7 @@ void fit_rows(const Source& source, const Tiling& tiling, const Levels& levels, 
         });
       }
   });
-  apply_rows(source, coding, options, apply);
+  apply_rows(source, coding, door, apply);
 }
 
 }  // namespace FEWBIT_ABI

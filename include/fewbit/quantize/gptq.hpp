@@ -51,8 +51,7 @@ QuantizedMatrix gptq(const Eigen::MatrixBase<Derived>& w, const Hessian& hessian
   const Index rows = q.rows(), n = q.cols(), across = tiling.blocks_across(), width = tiling.block_cols;
   check_options(options);
   hessian.require_samples();
-  const Rows<Derived> source(w);
-  CheckedRows(source, tiling, NonFinite::strict).each(0, rows, [](Index, auto, const std::vector<Range>&) {});
+  require_finite_weights(w);
   // Groups of a row only: what spans all columns is fitted before any of them has moved. Groups of one column are the
   // same in any order.
   const bool refit = options.scales != GroupScales::from_original && across > 1;
@@ -72,8 +71,9 @@ QuantizedMatrix gptq(const Eigen::MatrixBase<Derived>& w, const Hessian& hessian
   RowMajor weights = w.template cast<float>();
   for (const Index j : report.dead_inputs) weights.col(j).setZero();
   std::vector<Affine> affines(tiling.blocks());
+  const Door door("weight", "repair it");
   const auto ignore = [](Index, const float*, const float*, const kernel::Row&) {};
-  fit_rows(Rows<RowMajor>(weights), tiling, levels, grid, granularity.scale, estimate, {}, affines, ignore);
+  fit_rows(Rows<RowMajor>(weights), tiling, levels, grid, granularity.scale, estimate, door, affines, ignore);
 
   const auto code_column = [&](Index a) { return in_order_taken ? n - 1 - a : c.inputs[static_cast<std::size_t>(a)]; };
   const auto block_of = [&](Index row, Index column) {

@@ -99,6 +99,7 @@ class SampleProducts {
   // sum_ += x y^T of what is waiting, below the diagonal only if that is enough.
   void flush() {
     if (waiting_ == 0) return;
+    const StatedArithmetic stated;
     const Index n = sum_.rows(), length = (waiting_ + 15) / 16 * 16, panels = (n + panel - 1) / panel;
     const std::vector<double> unit_x = prepare(waiting_x_, length),
                               unit_y = symmetric_ ? unit_x : prepare(waiting_y_, length);
@@ -217,10 +218,13 @@ class Hessian {
   Index inputs() const { return inputs_; }
   Index samples() const { return samples_; }
 
-  // H[in, in]. Throws std::invalid_argument if no sample was added.
+  // H[in, in]. Throws std::invalid_argument if no sample was added, std::domain_error if shards from elsewhere add up
+  // to more than a double holds: no damping would ever make such a matrix one that can be factored.
   Eigen::MatrixXd matrix() const {
     require_samples();
-    return products_.total(2 / static_cast<double>(samples_));
+    Eigen::MatrixXd h = products_.total(2 / static_cast<double>(samples_));
+    if (!h.allFinite()) fail_domain("the Hessian's shards add up beyond the range of a double; scale them down");
+    return h;
   }
 
   // 2/N sum of (original - x) x^T. Throws std::invalid_argument unless samples were added as pairs.

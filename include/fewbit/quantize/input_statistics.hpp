@@ -34,6 +34,7 @@ class InputStatistics {
     if (x.rows() != inputs_)
       fail_argument("a calibration batch is ", x.rows(), " x ", x.cols(), " where the layer has ", inputs_,
                     " inputs; a column is a sample");
+    const StatedArithmetic stated;
     Eigen::VectorXd absolute = absolute_, square = square_, most = most_;
     Rows<Derived>(x).each(0, inputs_, [&](Index i, const float* row) {
       for (Index j = 0; j < x.cols(); ++j) {

@@ -37,6 +37,7 @@ class Lsq {
   template <class Derived>
   Lsq(G grid, Granularity granularity, const Eigen::DenseBase<Derived>& w)
       : grid_(std::move(grid)), granularity_(granularity) {
+    const StatedArithmetic stated;
     const Levels levels = grid_.levels();
     most_ = levels.last() > 0 ? levels.last() : std::fmax(std::fabs(levels.first()), std::fabs(levels.last()));
     const Tiling tiling(w.rows(), w.cols(), granularity);
@@ -49,8 +50,9 @@ class Lsq {
       const float rounded = round_scale(scale, stored.scale_type());
       return {std::isfinite(rounded) ? rounded : float_scale(scale), 0};  // the latter is refused by its value
     };
-    fit_rows(Rows<Derived>(w), tiling, levels, grid_, granularity.scale, start, {}, affines,
+    fit_rows(Rows<Derived>(w), tiling, levels, grid_, granularity.scale, start, door(), affines,
              [](Index, const float*, const float*, const kernel::Row&) {});
+    down_ = tiling.blocks_down(), across_ = tiling.blocks_across();
     scales_.resize(static_cast<Index>(affines.size()));
     for (std::size_t b = 0; b < affines.size(); ++b) scales_[static_cast<Index>(b)] = affines[b].scale;
   }
@@ -61,12 +63,14 @@ class Lsq {
   const Eigen::VectorXf& scales() const { return scales_; }
 
   // W[out, in] with quantized weights, in its own type and storage order. Throws as quantize does, and
-  // std::invalid_argument if W has another number of blocks than there are scales.
+  // std::invalid_argument if W has other blocks than there are scales for.
   template <class Derived>
   typename Derived::PlainObject forward(const Eigen::DenseBase<Derived>& w) const {
     const std::vector<Affine> affines = affines_for(w);
     const Tiling tiling(w.rows(), w.cols(), granularity_);
-    return fake_quantize(w, grid_, granularity_, KnownAffines{tiling, affines});
+    typename Derived::PlainObject seen;
+    fake_quantize_for(door(), w, seen, grid_, granularity_, KnownAffines{tiling, affines});
+    return seen;
   }
 
   // The gradients by W and by the scales from that by forward(W).
@@ -76,6 +80,7 @@ class Lsq {
     if (gradient.rows() != w.rows() || gradient.cols() != w.cols())
       fail_argument("backward: W is ", w.rows(), " x ", w.cols(), " and its gradient ", gradient.rows(), " x ",
                     gradient.cols(), "; they must have one shape");
+    const StatedArithmetic stated;
     const std::vector<Affine> affines = affines_for(w);
     const Tiling tiling(w.rows(), w.cols(), granularity_);
     const Index across = tiling.blocks_across();
@@ -85,7 +90,7 @@ class Lsq {
     std::vector<double> sums(static_cast<std::size_t>(w.rows() * across));
     Gradients<typename Gradient::PlainObject> result;
     make_rows(
-        Rows<Derived>(w), result.weights, grid_, granularity_, KnownAffines{tiling, affines}, {},
+        Rows<Derived>(w), result.weights, grid_, granularity_, KnownAffines{tiling, affines}, door(),
         [&](Index i, const JoinedRow& row, const float*, const kernel::Row& coding) {
           std::vector<float> quantized(coding.n);
           std::vector<std::uint8_t> mask((coding.n + 7) / 8);
@@ -119,16 +124,20 @@ class Lsq {
   QuantizedMatrix quantize(const Eigen::DenseBase<Derived>& w) const {
     const std::vector<Affine> affines = affines_for(w);
     const Tiling tiling(w.rows(), w.cols(), granularity_);
-    return fewbit::quantize(w, grid_, granularity_, KnownAffines{tiling, affines});
+    return quantize_for(door(), w, grid_, granularity_, KnownAffines{tiling, affines});
   }
 
  private:
+  static Door door() { return {"weight", "training takes finite numbers: repair it, or use a smaller rate"}; }
+
   template <class Derived>
   std::vector<Affine> affines_for(const Eigen::DenseBase<Derived>& w) const {
+    const StatedArithmetic stated;
     const Tiling tiling(w.rows(), w.cols(), granularity_);
-    if (tiling.blocks() != static_cast<std::size_t>(scales_.size()))
-      fail_argument(scales_.size(), " learned scales do not fit a matrix of ", w.rows(), " x ", w.cols(),
-                    ", which has ", tiling.blocks(), " blocks; make another Lsq for it");
+    if (tiling.blocks_down() != down_ || tiling.blocks_across() != across_ || scales_.size() != down_ * across_)
+      fail_argument(scales_.size(), " learned scales, for ", down_, " x ", across_, " blocks, do not fit a matrix of ",
+                    w.rows(), " x ", w.cols(), ", which has ", tiling.blocks_down(), " x ", tiling.blocks_across(),
+                    "; make another Lsq for it");
     std::vector<Affine> affines(tiling.blocks());
     for (std::size_t b = 0; b < affines.size(); ++b) {
       const float s = scales_[static_cast<Index>(b)];
@@ -140,6 +149,7 @@ class Lsq {
 
   G grid_;
   Granularity granularity_;
+  Index down_ = 0, across_ = 0;  // blocks
   Eigen::VectorXf scales_;
   float most_ = 1;
 };
@@ -168,7 +178,9 @@ class Pact {
   typename Derived::PlainObject forward(const Eigen::DenseBase<Derived>& x) const {
     const std::vector<Affine> affine = {step()};
     const Tiling tiling(x.rows(), x.cols(), per_tensor());
-    return fake_quantize(x, grid_, per_tensor(), KnownAffines{tiling, affine});
+    typename Derived::PlainObject seen;
+    fake_quantize_for(door(), x, seen, grid_, per_tensor(), KnownAffines{tiling, affine});
+    return seen;
   }
 
   // The gradients by x, which pass where 0 <= x < alpha, and by alpha: those of all x >= alpha.
@@ -179,13 +191,14 @@ class Pact {
       fail_argument("backward: x is ", x.rows(), " x ", x.cols(), " and its gradient ", gradient.rows(), " x ",
                     gradient.cols(), "; they must have one shape");
     check();
+    const StatedArithmetic stated;
     const Rows<Gradient> gradients(gradient);
     const std::vector<Affine> affine = {step()};
     const Tiling tiling(x.rows(), x.cols(), per_tensor());
     std::vector<double> sums(static_cast<std::size_t>(x.rows()));
     Gradients<typename Gradient::PlainObject> result{};
     make_rows(
-        Rows<Derived>(x), result.inputs, grid_, per_tensor(), KnownAffines{tiling, affine}, {},
+        Rows<Derived>(x), result.inputs, grid_, per_tensor(), KnownAffines{tiling, affine}, door(),
         [&](Index i, const JoinedRow& row, const float*, const kernel::Row& coding) {
           for (std::size_t k = 0; k < coding.n; ++k) {
             const bool clipped = row.in[k] >= alpha_;
@@ -205,17 +218,20 @@ class Pact {
   QuantizedMatrix quantize(const Eigen::DenseBase<Derived>& x) const {
     const std::vector<Affine> affine = {step()};
     const Tiling tiling(x.rows(), x.cols(), per_tensor());
-    return fewbit::quantize(x, grid_, per_tensor(), KnownAffines{tiling, affine});
+    return quantize_for(door(), x, grid_, per_tensor(), KnownAffines{tiling, affine});
   }
 
  private:
+  static Door door() { return {"activation", "leave it out, or use a smaller rate"}; }
+
   void check() const {
     if (!(std::isfinite(alpha_) && alpha_ >= 1e-30f))
       fail_argument("PACT's alpha is ", alpha_, "; it must be finite and at least 1e-30: use a smaller rate");
   }
   Affine step() const {
     check();
-    return {float_scale(alpha_, grid_.levels().last()), 0};
+    const StatedArithmetic stated;
+    return {stated(float_scale(alpha_, grid_.levels().last())), 0};
   }
 
   Asymmetric grid_;

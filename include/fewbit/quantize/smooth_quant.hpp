@@ -35,6 +35,7 @@ QuantizedMatrix smooth_quant(const Eigen::MatrixBase<Derived>& w, const InputSta
                   " inputs");
   if (!(alpha >= 0 && alpha <= 1)) fail_argument("smooth_quant: alpha is ", alpha, "; use 0 to 1, .5 is usual");
   if (w.size() == 0) return quantize(w, grid, granularity);
+  require_finite_weights(w);
   const Eigen::MatrixXf weights = w.template cast<float>();
   const Eigen::VectorXd x = inputs.max_absolute();
   Eigen::VectorXf s(w.cols());

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include <fewbit/core/affine.hpp>
+#include <fewbit/core/arithmetic.hpp>
 #include <fewbit/core/granularity.hpp>
 #include <fewbit/core/half.hpp>
 #include <fewbit/core/levels.hpp>
@@ -47,6 +48,7 @@ class Params {
   Params(std::span<const Affine> blocks, ScaleType scale, int bits)
       : count_(blocks.size()), scale_(scale), bits_(bits), scales_(count_ * scale_bytes(scale)) {
     if (bits < 1 || bits > max_bits) fail_argument("bit width ", bits, " is not possible; use 1 to 16");
+    const StatedArithmetic stated;
     const float last_code = static_cast<float>((1 << bits) - 1);
     for (std::size_t b = 0; b < count_; ++b) {
       const Affine a = blocks[b];

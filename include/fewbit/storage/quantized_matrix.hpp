@@ -9,6 +9,7 @@
 #include <utility>
 
 #include <fewbit/core/affine.hpp>
+#include <fewbit/core/arithmetic.hpp>
 #include <fewbit/core/granularity.hpp>
 #include <fewbit/core/levels.hpp>
 #include <fewbit/core/packing.hpp>
@@ -73,7 +74,8 @@ class QuantizedMatrix {
 
   // One decoded weight, by its place in the codes (see input_map): for looking, not for loops.
   float operator()(Index i, Index j) const {
-    return weight(levels_[static_cast<int>(code(i, j))], affine(i / block_rows(), j / block_cols()));
+    const StatedArithmetic stated;
+    return stated(weight(levels_[static_cast<int>(code(i, j))], affine(i / block_rows(), j / block_cols())));
   }
 
   // What is held: codes with their padding, scales and zero-points, and the input map. The levels, at most 2 KiB, are
