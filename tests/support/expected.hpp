@@ -1,6 +1,7 @@
 #pragma once
 // Judges a whole quantized matrix by the oracle: blocks, scales, zero-points, codes, bytes and decoded weights. Rule:
-// what the formulas leave open (the scale of a constant block) is taken from the library and judged by its outcome.
+// what the formulas leave open (the scale of a constant block) is taken from the library and judged by its outcome. A
+// Tally is whatever has check(good, parts...): a fuzz target's ends the program at the first failure.
 
 #include <bit>
 #include <cmath>
@@ -53,8 +54,9 @@ inline bool overflows(const MatrixXf& w, const GridCase& c, fewbit::Granularity 
   return false;
 }
 
-inline void judge(Tally& tally, const std::string& place, const MatrixXf& w, const GridCase& c, fewbit::Granularity g,
-                  const fewbit::QuantizedMatrix& q) {
+template <class Tally>
+void judge(Tally& tally, const std::string& place, const MatrixXf& w, const GridCase& c, fewbit::Granularity g,
+           const fewbit::QuantizedMatrix& q) {
   const Index block_rows = g.rows ? std::min(g.rows, w.rows()) : w.rows(),
               block_cols = g.cols ? std::min(g.cols, w.cols()) : w.cols();
   const Index down = (w.rows() + block_rows - 1) / block_rows, across = (w.cols() + block_cols - 1) / block_cols;
@@ -127,7 +129,7 @@ inline void judge(Tally& tally, const std::string& place, const MatrixXf& w, con
 }
 
 // Every weight of a matrix equals what q says it decodes to, bit for bit.
-template <class Derived>
+template <class Tally, class Derived>
 void judge_decoded(Tally& tally, const std::string& place, const fewbit::QuantizedMatrix& q,
                    const Eigen::DenseBase<Derived>& w) {
   tally.check(w.rows() == q.rows() && w.cols() == q.cols(), place, "decoded to ", w.rows(), " x ", w.cols());
