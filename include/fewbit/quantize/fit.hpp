@@ -2,6 +2,7 @@
 // From rows of weights to one Affine per block, and on to whatever is made of them. Rule: every weight is checked
 // here and every scale is settled here, so no algorithm below has to ask whether its numbers make sense.
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <mutex>
@@ -118,21 +119,21 @@ class BlockFitter {
   Affine operator()(Index i, Index j, Index width, Range r, Gather&& gather) {
     if (!(r.lo <= r.hi)) r = {0, 0};  // not one finite weight
     if constexpr (RangeEstimator<E, G>) {
-      return settled(estimate_(r, grid_), r, i, j);
+      return settled(estimate_(r, grid_), r, i, j, gather);
     } else if constexpr (std::is_same_v<E, KnownAffines>) {
-      return settled(estimate_.at(i, j), r, i, j);
+      return settled(estimate_.at(i, j), r, i, j, gather);
     } else if constexpr (PlacedEstimator<E, G>) {
       block_.clear();
       gather(block_);
       if (nonfinite_ == NonFinite::saturating)
         for (float& w : block_) w = finite_in_place(w, r);
-      return settled(estimate_(Block{block_, i, j, width}, grid_), r, i, j);
+      return settled(estimate_(Block{block_, i, j, width}, grid_), r, i, j, gather);
     } else {
       block_.clear();
       gather(block_);
       if (nonfinite_ == NonFinite::saturating) std::erase_if(block_, [](float w) { return !std::isfinite(w); });
       if (block_.empty()) block_.push_back(0);
-      return settled(estimate_(std::span<const float>(block_), grid_), r, i, j);
+      return settled(estimate_(std::span<const float>(block_), grid_), r, i, j, gather);
     }
   }
 
@@ -143,7 +144,8 @@ class BlockFitter {
     return std::isnan(w) ? kernel::scalar::clamp(0, r.lo, r.hi) : kernel::scalar::clamp(w, r.lo, r.hi);
   }
   // As it will be stored.
-  Affine settled(Affine a, Range r, Index i, Index j) const {
+  template <class Gather>
+  Affine settled(Affine a, Range r, Index i, Index j, Gather&& gather) const {
     // Nearly all are as they will be stored, and far from the end of the floats.
     if (is_stored_scale(a.scale, grid_.scale_type()) && std::fabs(a.scale) < 0x1p80f && std::fabs(a.zero) <= 0x1p24f)
       return {a.scale, a.zero + 0.f};  // + 0 makes -0 a 0
@@ -152,11 +154,13 @@ class BlockFitter {
     const Affine stored{scale, a.zero + 0.f};
     const Levels& l = grid_.levels();
     const float reach = std::fmax(std::fabs(l.first() - stored.zero), std::fabs(l.last() - stored.zero));
-    return std::fabs(scale) * reach <= std::numeric_limits<float>::max() ? stored : finite_weights(stored, r, l, reach);
+    return std::fabs(scale) * reach <= std::numeric_limits<float>::max() ? stored
+                                                                         : finite_weights(stored, r, l, reach, gather);
   }
   // Near the end of what a float holds, rounding can put the outermost levels beyond it: the scale gives way. A block
   // of one value uses one level only, or mostly the next if the scale had to give way; in f32 it is exact and stays so.
-  Affine finite_weights(Affine a, Range r, const Levels& levels, float reach) const {
+  template <class Gather>
+  Affine finite_weights(Affine a, Range r, const Levels& levels, float reach, Gather&& gather) const {
     const auto within = [&](float far) {
       const float most = largest_scale(far, grid_.scale_type());
       return Affine{std::copysign(std::fmin(std::fabs(a.scale), most), a.scale), a.zero};
@@ -164,11 +168,18 @@ class BlockFitter {
     const auto level_of = [&](Affine by) {
       return levels[static_cast<int>(kernel::scalar::nearest(r.lo, by, levels))];
     };
-    if (r.lo == r.hi && nonfinite_ == NonFinite::strict) {  // an infinity would use the last level
+    if (r.lo == r.hi && !holds_infinity(gather)) {  // an infinity would use the last level
       const Affine kept = within(std::fabs(level_of(a) - a.zero) + (grid_.scale_type() == ScaleType::f32 ? 0.f : 1.f));
       if (std::isfinite(weight(level_of(kept), kept))) return kept;
     }
     return within(reach);
+  }
+  template <class Gather>
+  bool holds_infinity(Gather&& gather) const {
+    if (nonfinite_ == NonFinite::strict) return false;
+    std::vector<float> block;
+    gather(block);
+    return std::any_of(block.begin(), block.end(), [](float w) { return std::isinf(w); });
   }
   [[noreturn]] void reject(Affine a, Index i, Index j) const {
     if (std::isfinite(a.scale) && a.scale != 0 && std::isfinite(a.zero))
