@@ -79,7 +79,7 @@ for target in $targets; do
   found=$FEWBIT_FUZZ_FOUND/$target corpus=$root/tests/fuzz/corpus/$target
   mkdir -p "$scratch/merged/$target" "$found"
   cp "$corpus"/* "$scratch/merged/$target"
-  "$scratch/$target" -merge=1 "$scratch/merged/$target" "$scratch/work/$target" >"$scratch/$target.log" 2>&1 ||
+  "$scratch/$target" -set_cover_merge=1 -use_counters=0 "$scratch/merged/$target" "$scratch/work/$target" >"$scratch/$target.log" 2>&1 ||
     fail "merging $target"
   for file in "$scratch/merged/$target"/*; do
     [ -f "$corpus/${file##*/}" ] || cp "$file" "$found"
