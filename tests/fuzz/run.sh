@@ -63,12 +63,13 @@ if [ $status -eq 0 ]; then
   exit 0
 fi
 echo "FAILED: $target, status $status"
-grep -v -e NEW_FUNC -e '^#' "$log" | tail -60
+sed -e '/NEW_FUNC/d' -e '/^#/d' "$log" | tail -60 # not grep: what broke may be no text
 for file in "$scratch/broken/$target"/*; do
   [ -f "$file" ] || continue
   echo "The input in hex: $(od -An -v -tx1 "$file" | tr -d ' \n')"
-  echo "To replay it:"
-  echo "  printf '$(od -An -v -to1 "$file" | tr -d '\n' | sed 's/ /\\/g')' >input && sh tests/fuzz/run.sh $target input"
+  echo "To replay it:" # printf, for an echo would make bytes of it
+  printf "  printf '%s' >input && sh tests/fuzz/run.sh %s input\n" \
+    "$(od -An -v -to1 "$file" | tr -d '\n' | sed 's/ /\\/g')" "$target"
 done
 exit 1
 ONE
@@ -79,8 +80,8 @@ for target in $targets; do
   found=$FEWBIT_FUZZ_FOUND/$target corpus=$root/tests/fuzz/corpus/$target
   mkdir -p "$scratch/merged/$target" "$found"
   cp "$corpus"/* "$scratch/merged/$target"
-  "$scratch/$target" -set_cover_merge=1 -use_counters=0 "$scratch/merged/$target" "$scratch/work/$target" >"$scratch/$target.log" 2>&1 ||
-    fail "merging $target"
+  "$scratch/$target" -set_cover_merge=1 -use_counters=0 "$scratch/merged/$target" "$scratch/work/$target" \
+    >"$scratch/$target.log" 2>&1 || fail "merging $target"
   for file in "$scratch/merged/$target"/*; do
     [ -f "$corpus/${file##*/}" ] || cp "$file" "$found"
   done
