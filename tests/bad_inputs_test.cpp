@@ -298,6 +298,24 @@ TEST_CASE("classes 2 and 4: saturating, an infinity among the largest floats dec
   tally.require(30 * 6);
 }
 
+TEST_CASE(
+    "classes 2 and 4: saturating, blocks of one large value are coded as strictly, unless an infinity is among them",
+    "[bad-input][class-2][class-4]") {
+  Tally tally;
+  for (const GridCase& c : support::all_grids())
+    for (const float value : {huge, -huge, huge * 0.7f, huge * -0.51f})
+      for (const Granularity g : {fewbit::per_tensor(), fewbit::per_channel(), fewbit::per_group(2)}) {
+        MatrixXf w = MatrixXf::Constant(2, 3, value);
+        tally.check(support::quantize(w, c.grid, g, support::saturating) == support::quantize(w, c.grid, g), c.name,
+                    ", ", value);
+        w(1, 1) = std::numeric_limits<float>::quiet_NaN();
+        const QuantizedMatrix q = support::quantize(w, c.grid, g, support::saturating);
+        tally.check(q(0, 0) == value && q(1, 2) == value && std::isfinite(q(1, 1)), c.name, ", ", value,
+                    " beside a NaN decodes to ", q(0, 0));
+      }
+  tally.require(90 * 4 * 3 * 2);
+}
+
 TEST_CASE("class 5: a block of zeros has scale 1 and decodes to exact zeros, whatever else is in the matrix",
           "[bad-input][class-5]") {
   Tally tally;

@@ -118,6 +118,7 @@ case $stage in
     ensure_toolchain g++ $basics
     run build/tests "-C long -L long" -DCMAKE_CXX_COMPILER="$compiler"
     ;;
+  fuzz) sh tests/fuzz/run.sh "$@" ;;
   gates)
     ensure_toolchain g++ libeigen3-dev valgrind
     script tests-gates tests/gates/gates.sh "$@"

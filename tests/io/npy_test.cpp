@@ -155,6 +155,14 @@ TEST_CASE("what is saved is loaded, to the last bit", "[npy]") {
   }
 }
 
+TEST_CASE("rows without columns are saved and loaded at once, however many", "[npy]") {
+  const Folder folder;
+  for (const auto& [rows, cols] : {std::pair<Index, Index>{Index{1} << 60, 0}, {0, Index{1} << 60}}) {
+    fewbit::save_npy(folder / "w.npy", MatrixXf(rows, cols));
+    CHECK(same(fewbit::load_npy(folder / "w.npy"), RowMajor(rows, cols)));
+  }
+}
+
 TEST_CASE("expressions, doubles and halves are saved as float32", "[npy]") {
   const Folder folder;
   const MatrixXf a = support::normal_matrix(7, 4, 102), b = support::normal_matrix(4, 5, 103);
@@ -298,6 +306,8 @@ TEST_CASE("what is not an array of numbers is refused, with the path and the byt
         "{'descr': '<f4', 'fortran_order': False, 'shape': 4}",
         "{'descr': [('a', '<f4')], 'fortran_order': False, 'shape': (1,)}",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (1, 1), 'more': 1}",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (16, 1)} }",
+        "{'descr': '<f4', 'fortran_order': False, 'shape': (16, 1)}            !        ",
         "{'descr': '<f4', 'descr': '<f4', 'fortran_order': False, 'shape': (1, 1)}",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999999999999999, 1)}",
         "{'descr': '<f4', 'fortran_order': False, 'shape': (4294967296, 4294967296)}",

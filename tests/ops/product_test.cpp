@@ -180,6 +180,8 @@ TEST_CASE("products of empty matrices are zero or empty", "[ops][product][bad-in
   CHECK((none * MatrixXf(0, 2) == MatrixXf::Zero(3, 2)));
   CHECK((fewbit::product(none, MatrixXf(0, 2), Activations::int8) == MatrixXf::Zero(3, 2)));
   CHECK((fewbit::quantize(MatrixXf(0, 4), fewbit::Symmetric(4)) * MatrixXf(4, 2)).rows() == 0);
+  // More columns than are multiplied at a time, into a result that has no memory.
+  CHECK((fewbit::quantize(MatrixXf::Ones(2, 600), fewbit::Symmetric(4)).transpose() * MatrixXf(2, 0)).rows() == 600);
   const QuantizedMatrix zeros = fewbit::quantize(MatrixXf::Zero(4, 40), fewbit::Symmetric(8));
   CHECK((fewbit::product(zeros, inputs(40, 2), Activations::int8) == MatrixXf::Zero(4, 2)));
   CHECK((fewbit::product(zeros, MatrixXf::Zero(40, 2), Activations::int8) == MatrixXf::Zero(4, 2)));

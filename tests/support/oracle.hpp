@@ -152,13 +152,14 @@ inline unsigned code(float w, Affine a, const Grid& g) {
 }
 
 // Whether the levels cover w: its code needs no clamp; on a table, half a step beyond the outermost level and no more.
+// An infinity is never covered.
 inline bool inside(float w, Affine a, const Grid& g) {
   if (g.uniform())
     return rounded(w, a) >= static_cast<double>(g.first()) && rounded(w, a) <= static_cast<double>(g.last());
   const double u = static_cast<double>(add(divide(w, a.scale), a.zero));
   const auto half_step_outside = [&](std::size_t outer, std::size_t inner) {
-    return static_cast<double>(
-        to_float(1.5 * static_cast<double>(g.table[outer]) - 0.5 * static_cast<double>(g.table[inner])));
+    const double x = 1.5 * static_cast<double>(g.table[outer]) - 0.5 * static_cast<double>(g.table[inner]);
+    return static_cast<double>(to_float(std::clamp(x, -f32.most, f32.most)));
   };
   const std::size_t last = g.table.size() - 1;
   return u >= half_step_outside(0, 1) && u <= half_step_outside(last, last - 1);

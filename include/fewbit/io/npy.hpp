@@ -63,6 +63,8 @@ class NpyHeaderReader {
         break;
       }
     }
+    skip_space();
+    if (at_ != text_.size()) fail("the header goes on after its dictionary; the file is damaged");
     if (!descr || !order || !shape) fail("the header ends without descr, fortran_order or shape; save the array again");
     return h;
   }
@@ -246,7 +248,7 @@ void save_npy(const std::filesystem::path& path, const Eigen::DenseBase<Derived>
     if (!out) fail_file(path, 0, "the file cannot be written; check the folder and its permissions");
     out.write("\x93NUMPY\x01\x00", 8).write(reinterpret_cast<const char*>(&length), 2).write(header.data(), length);
     const Rows<Derived> rows(w);
-    rows.each(0, w.rows(), [&](Index, const float* row) {
+    rows.each(0, w.cols() == 0 ? 0 : w.rows(), [&](Index, const float* row) {  // of no columns there may be any rows
       out.write(reinterpret_cast<const char*>(row), static_cast<std::streamsize>(sizeof(float)) * w.cols());
     });
     out.close();

@@ -8,8 +8,10 @@
 // floats: scales come last, so that weights of 1e-30 and activations of 1e38 leave their range on the way.
 //
 // With int8, X is first replaced by its rounded columns, and by nothing else: integers are multiplied exactly, and the
-// rest is as above. With uint8, zero-points of X come out behind the sum, and the bound is (in + 2) 2^-24 sum_j |w_ij|
-// scale_x (|code_j - 128| + |zero - 128|), whose second part counts even where x_j is 0.
+// rest is as above. Where 4- or 8-bit integers have a zero-point or a first level that is no whole number of up to 128
+// (256 at 8 bits), it comes out behind the sum of codes 0, 1, 2, ..: the bound is then (in + 4) 2^-24 sum_j |scale|
+// (code + |zero - first level|) |x_j|. With uint8, zero-points of X come out behind the sum too, and in place of |x_j|
+// stands scale_x (|code_j - 128| + |zero - 128|), whose second part counts even where x_j is 0.
 
 #include <cmath>
 #include <cstring>
