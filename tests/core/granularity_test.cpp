@@ -1,10 +1,13 @@
 // Granularity: which weights share a scale, and what cannot be asked for.
 
+#include <cmath>
+#include <limits>
 #include <stdexcept>
 #include <string>
 
 #include <fewbit/core/granularity.hpp>
 
+#include <support/numbers.hpp>
 #include <support/tally.hpp>
 
 using fewbit::Granularity;
@@ -27,6 +30,58 @@ TEST_CASE("every granularity takes the type its scales are stored in", "[granula
     CHECK(fewbit::per_group(7, t).scale == t);
     CHECK(fewbit::per_block(7, 3, t).scale == t);
   }
+}
+
+TEST_CASE("a scale is rounded to its type, to nearest even, and a subnormal one away from zero", "[granularity]") {
+  support::Tally tally;
+  support::NumPy random(31);
+  constexpr double most = std::numeric_limits<float>::max();
+  struct Type {
+    ScaleType type;
+    oracle::Format format;
+    double smallest;
+  };
+  for (const auto& [t, format, smallest] : {Type{ScaleType::f32, oracle::f32, 0x1p-149},
+                                            {ScaleType::f16, oracle::f16, 0x1p-24},
+                                            {ScaleType::bf16, oracle::bf16, 0x1p-133}}) {
+    CHECK(std::bit_cast<std::uint32_t>(fewbit::round_scale(0., t)) == 0);
+    CHECK(fewbit::round_scale(-most, ScaleType::f32) == -std::numeric_limits<float>::max());
+    CHECK(fewbit::round_scale(most, ScaleType::f32) == std::numeric_limits<float>::max());
+    CHECK(std::isinf(fewbit::round_scale(std::nextafter(-most, -INFINITY) * 1.5, t)));
+    for (int trial = 0; trial < 20'000; ++trial) {
+      const double x = std::ldexp(random.randn(), static_cast<int>(random.below(300)) - 155);
+      const double rounded = fewbit::round_scale(x, t), size = std::fabs(x);
+      tally.check(rounded == -static_cast<double>(fewbit::round_scale(-x, t)), name(t), ": ", x, " is not mirrored");
+      if (size >= static_cast<double>(fewbit::first_normal(t))) {
+        const double nearest = oracle::nearest(x, format);
+        tally.check(rounded == nearest, name(t), ": ", x, " is rounded to ", rounded, " for ", nearest);
+      } else {
+        tally.check(std::fabs(rounded) == smallest * std::ceil(size / smallest), name(t), ": ", x, " is rounded to ",
+                    rounded);
+      }
+    }
+  }
+  tally.require(3 * 40'000);
+}
+
+TEST_CASE("the largest scale whose products stay finite is that, to the last digit", "[granularity]") {
+  support::Tally tally;
+  support::NumPy random(32);
+  const auto is_finite = [](float scale, double reach) {
+    return static_cast<double>(scale) * reach <= static_cast<double>(std::numeric_limits<float>::max());
+  };
+  for (const ScaleType t : {ScaleType::f32, ScaleType::f16, ScaleType::bf16})
+    for (int trial = 0; trial < 5'000; ++trial) {
+      const double reach =
+          trial < 300 ? trial + 1 : std::ldexp(1 + random.random_sample(), static_cast<int>(random.below(100)));
+      const float scale = fewbit::largest_scale(reach, t);
+      const std::uint32_t unit = t == ScaleType::f32 ? 1u : t == ScaleType::bf16 ? 1u << 16 : 1u << 13;
+      const float next = std::bit_cast<float>(std::bit_cast<std::uint32_t>(scale) + unit);
+      tally.check(std::bit_cast<std::uint32_t>(scale) % unit == 0, name(t), ": ", scale, " has too many digits");
+      tally.check(is_finite(scale, reach), name(t), ": ", scale, " times ", reach, " is too large");
+      tally.check(!is_finite(next, reach), name(t), ": ", next, " times ", reach, " would do");
+    }
+  tally.require(3 * 15'000);
 }
 
 TEST_CASE("a group or block without extent is refused, by name and value", "[granularity][bad-input][class-16]") {

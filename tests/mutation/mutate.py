@@ -68,7 +68,7 @@ CALLS = {
 }
 NO_STATEMENT = re.compile(
     r"^(template|using|static_assert|friend|namespace|struct|class|enum|concept|typedef|extern|inline|constexpr|static"
-    r"|public|private|break|continue|goto|throw|default|operator|explicit|virtual|#)\b")
+    r"|public|private|break|continue|goto|throw|default|operator|assert|explicit|virtual|#)\b")
 ASSIGNMENT = re.compile(r"^\S+ (=|\+=|-=|\*=|/=|%=|\|=|&=|\^=|<<=|>>=) ")
 CALL = re.compile(r"^[A-Za-z_][\w:.]*(->[\w:.]+)*(<[^ ]*>)?\(.*\)$", re.S)
 
@@ -205,9 +205,13 @@ class Places:
 def alternatives(source, blanked, kind):
     """What may stand for an expression: (text, what was done)."""
     has_text = '"' in blanked
+    # A minimum, a maximum or a magnitude is the same where its operands are equal.
+    no_edge = re.search(r"(\S+) [<>]=? (\S+) \? (\1 : \2|\2 : \1|-\1 : \1\b)", blanked)
     for match in re.finditer(r"(?<= )(<<=|>>=|[<>=!+\-*/%&|]=|&&|\|\||<<|>>|[<>+\-*/%&|])(?=\s)", blanked):
         operator = match.group()
         if has_text and operator in ("+", "<<", "+="):
+            continue
+        if no_edge and no_edge.start() < match.start() < no_edge.end() and operator in ("<", "<=", ">", ">="):
             continue
         for other in OPERATORS.get(operator, []):
             yield source[:match.start()] + other + source[match.end():]
@@ -215,7 +219,8 @@ def alternatives(source, blanked, kind):
         if not has_text:
             yield source[:match.start()] + str(int(match.group()) + 1) + source[match.end():]
     for match in re.finditer(r"(?<![\w.'])(\d+\.\d*|\d*\.\d+)(f?)(?![\w.'])", blanked):
-        yield source[:match.start()] + "(" + match.group() + " * 1.05" + match.group(2) + ")" + source[match.end():]
+        if float(match.group(1)) != 0:
+            yield source[:match.start()] + "(" + match.group() + " * 1.05" + match.group(2) + ")" + source[match.end():]
     for match in re.finditer(r"std::\w+(?=\()", blanked):
         for other in CALLS.get(match.group(), []):
             yield source[:match.start()] + other + source[match.end():]

@@ -121,6 +121,65 @@ TEST_CASE("each group's cut is the best of those tried", "[awq]") {
     }
 }
 
+TEST_CASE("two cuts are enough to choose from, and one is none", "[awq]") {
+  MatrixXf w = support::normal_matrix(6, 40, 232);
+  for (Index i = 0; i < 6; ++i) w(i, 7) = 5;
+  const MatrixXf x = MatrixXf::Identity(40, 40);
+  AwqReport report;
+  AwqOptions options;
+  options.ratios = 1, options.report = &report;
+  for (const int clips : {2, 4}) {  // half of them are tried: 1, or 1 and .75
+    options.clips = clips;
+    fewbit::awq(w, x, Symmetric(2), fewbit::per_channel(), options);
+    CHECK((report.loss < report.loss_scaled) == (clips == 4));
+  }
+}
+
+TEST_CASE("AWQ's scales of inputs have 1 in their middle", "[awq]") {
+  const MatrixXf w = support::normal_matrix(15, 70, 261), x = 100 * uneven(70, 90, 262);
+  AwqReport report;
+  AwqOptions options;
+  options.report = &report;
+  const QuantizedMatrix q = fewbit::awq(w, x, Asymmetric(3), fewbit::per_group(32), options);
+  REQUIRE(report.ratio > 0);
+  const auto [least, most] = std::ranges::minmax(q.input_map().scale);
+  CHECK(least * most == Approx(1));
+  CHECK(most > 1.5f * least);
+}
+
+TEST_CASE("AWQ's choice does not depend on the unit of the inputs", "[awq]") {
+  const MatrixXf w = support::normal_matrix(12, 64, 263), x = uneven(64, 80, 264);
+  const QuantizedMatrix q = fewbit::awq(w, x, Symmetric(3), fewbit::per_group(16));
+  for (const int e : {-70, -50, 50, 70}) {
+    const MatrixXf other = x.unaryExpr([&](float v) { return std::ldexp(v, e); });
+    AwqOptions options;
+    options.ratios = 1;  // the scales themselves are powers of these inputs, and cut off at 1e-4
+    const QuantizedMatrix cut = fewbit::awq(w, x, Symmetric(3), fewbit::per_group(16), options);
+    CHECK(fewbit::awq(w, other, Symmetric(3), fewbit::per_group(16), options) == cut);
+    if (e > 0)
+      CHECK(fewbit::compare(fewbit::dequantize(q),
+                            fewbit::dequantize(fewbit::awq(w, other, Symmetric(3), fewbit::per_group(16))))
+                .sqnr_db > 10);
+  }
+}
+
+TEST_CASE("the output's error is judged by the inputs that will come, divided by their scale", "[awq]") {
+  const MatrixXf x = uneven(20, 33, 265), errors = support::normal_matrix(3, 20, 266);
+  const Eigen::VectorXf s = support::normal_matrix(20, 1, 267).array().abs() + 0.1f;
+  support::RowMajor padded = support::RowMajor::Zero(3, 64);
+  padded.leftCols(20) = errors;
+  for (const bool divide : {false, true}) {
+    const fewbit::OutputError all(x), some = divide ? all.divided(s) : all;
+    std::vector<double> loss(3);
+    some.add({3, 0, 20, 64, padded.data()}, loss.data());
+    MatrixXd seen = x.cast<double>();
+    if (divide) seen = s.cast<double>().cwiseInverse().asDiagonal() * seen;
+    for (Index i = 0; i < 3; ++i)
+      CHECK(loss[static_cast<std::size_t>(i)] ==
+            Approx((errors.row(i).cast<double>() * seen).squaredNorm()).epsilon(1e-5));
+  }
+}
+
 TEST_CASE("AWQ with inputs that are 0, alike, or far apart", "[awq][bad-input]") {
   const MatrixXf w = support::normal_matrix(7, 30, 241);
   const auto survives = [&](const MatrixXf& x, bool is_identity) {

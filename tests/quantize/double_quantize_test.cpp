@@ -157,6 +157,35 @@ TEST_CASE("a row of zeros stays one, and has no say in the scales of others", "[
             .isZero(0));
 }
 
+TEST_CASE("a scale of 1 is free only if every weight of its block is 0", "[quantize][double]") {
+  MatrixXf w(2, 40);
+  for (Index i = 0; i < 2; ++i)
+    for (Index j = 0; j < 40; ++j) w(i, j) = 0.3f * static_cast<float>((i + j) % 7 - 3);
+  w.block(0, 8, 1, 8).setZero();                 // free, between blocks that are not
+  w.block(1, 32, 1, 8).setZero();                // free, the last
+  w.block(0, 16, 1, 8).setZero(), w(0, 23) = 7;  // scale 1, and its last weight says that it counts
+  w.block(1, 0, 1, 8).setZero(), w(1, 0) = -7;
+  const QuantizedMatrix q = fewbit::quantize(w, fewbit::Symmetric(4), fewbit::per_group(8)),
+                        dq = fewbit::double_quantize(q);
+  const std::vector<fewbit::Affine> before = affines(q), after = affines(dq);
+  double sum = 0, far = 0;
+  const auto is_free = [](std::size_t b) { return b == 1 || b == 9; };
+  for (std::size_t b = 0; b < 10; ++b)
+    if (!is_free(b)) sum += static_cast<double>(before[b].scale);
+  CHECK(before[1].scale == 1);
+  CHECK(before[2].scale == 1);
+  for (std::size_t b = 0; b < 10; ++b)
+    if (!is_free(b)) far = std::max(far, std::fabs(static_cast<double>(before[b].scale) - sum / 8));
+  for (std::size_t b = 0; b < 10; ++b) {
+    INFO("block " << b);
+    if (is_free(b)) CHECK(static_cast<double>(after[b].scale) == Approx(sum / 8).epsilon(1e-6));
+    else
+      CHECK(std::fabs(static_cast<double>(after[b].scale) - static_cast<double>(before[b].scale)) <=
+            far / 254 * 1.0001);
+  }
+  CHECK((fewbit::dequantize(dq).block(0, 8, 1, 8).array() == 0).all());
+}
+
 TEST_CASE("scales that are far apart stay finite and never become 0", "[quantize][double][bad-input]") {
   Tally tally;
   const auto check = [&](std::vector<float> scales) {

@@ -302,7 +302,9 @@ TEST_CASE("no Hessian ends it", "[gptq][bad-input]") {
       if (rule == GroupScales::from_original) CHECK(fewbit::dequantize(q).cwiseAbs().maxCoeff() < 10);
       CHECK(std::isfinite(report.loss_after));
       CHECK(report.loss_after <= report.loss_before * 1.0001);
-      CHECK(report.damping >= damping);
+      double ladder = damping;  // each step four times the last, the first at least 1e-4
+      for (int step = 0; step < report.damping_steps; ++step) ladder = std::max(1e-4, 4 * ladder);
+      CHECK(report.damping == ladder);
     }
     return report;
   };
@@ -358,8 +360,15 @@ TEST_CASE("GPTQ says no before it starts", "[gptq][bad-input]") {
   CHECK_THROWS_WITH(fewbit::gptq(w, hessian_of(MatrixXf::Ones(11, 5)), Symmetric(4)),
                     Contains("4 x 12") && Contains("11"));
   GptqOptions options;
-  options.damping = NAN;
-  CHECK_THROWS_AS(fewbit::gptq(w, h, Symmetric(4), fewbit::per_channel(), options), std::invalid_argument);
+  for (const double damping : {-0.01, 1.1e6, static_cast<double>(NAN), static_cast<double>(INFINITY)}) {
+    options.damping = damping;
+    CHECK_THROWS_WITH(fewbit::gptq(w, h, Symmetric(4), fewbit::per_channel(), options), Contains("damping"));
+  }
+  options = {};
+  for (const double asymmetry : {-0.01, 1.01, static_cast<double>(NAN)}) {
+    options.asymmetry = asymmetry;
+    CHECK_THROWS_WITH(fewbit::gptq(w, h, Symmetric(4), fewbit::per_channel(), options), Contains("asymmetry"));
+  }
   options = {};
   options.block = 0;
   CHECK_THROWS_AS(fewbit::gptq(w, h, Symmetric(4), fewbit::per_channel(), options), std::invalid_argument);
@@ -388,6 +397,11 @@ TEST_CASE("progress is told, and can end it", "[gptq]") {
   CHECK(std::is_sorted(parts.begin(), parts.end()));
   CHECK(parts.back() == Approx(1));
   CHECK(parts.back() <= 1);
+  // It comes bit by bit: rounding does not jump from where the factor was found to the end.
+  double largest_step = 0;
+  for (std::size_t k = 1; k < parts.size(); ++k) largest_step = std::max(largest_step, parts[k] - parts[k - 1]);
+  CHECK(largest_step < 0.6);
+  CHECK(parts[parts.size() - 2] > 0.6);
   for (const double at : {0., 0.5}) {
     options.progress = [&](double done) { return done <= at; };
     CHECK_THROWS_AS(fewbit::gptq(w, h, Symmetric(4), fewbit::per_group(8), options), fewbit::Cancelled);

@@ -386,7 +386,9 @@ TEST_CASE("PACT clips, rounds and learns where to clip", "[training][pact]") {
           CHECK(g.inputs(i, j) == Approx(slope).margin(1e-4));
       }
   }
-  for (const float alpha : {0.f, -1.f, 1e-44f, NAN, INFINITY}) CHECK_THROWS_AS(Pact(4, alpha), std::invalid_argument);
+  CHECK_NOTHROW(Pact(4, 1e-30f));
+  for (const float alpha : {0.f, -1.f, 1e-44f, 0.99e-30f, NAN, INFINITY})
+    CHECK_THROWS_AS(Pact(4, alpha), std::invalid_argument);
   CHECK_THROWS_AS(Pact(0, 1), std::invalid_argument);
   CHECK_THROWS_AS(pact.backward(x, x.leftCols(3)), std::invalid_argument);
   pact.alpha() -= 5;

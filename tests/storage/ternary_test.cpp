@@ -85,6 +85,7 @@ TEST_CASE("all 243 bytes are five weights, and no five weights are another byte"
 }
 
 TEST_CASE("a byte that no packing makes is five weights of 0", "[storage][ternary]") {
+  for (unsigned byte = 243; byte < 256; ++byte) CHECK(fewbit::codes_of_trits(byte) == 0b01'01'01'01'01);
   for (unsigned byte = 243; byte < 256; ++byte)
     for (unsigned k = 0; k < 5; ++k) CHECK(fewbit::ternary_levels[fewbit::trit_codes[byte] >> 2 * k & 3] == 0);
 }

@@ -79,8 +79,8 @@ TEST_CASE("threads quantize, decode and train on the same weights", "[concurrent
 }
 
 TEST_CASE("threads multiply with one quantized matrix", "[concurrent][product]") {
-  const QuantizedMatrix q = fewbit::quantize(support::normal_matrix(70, 256, 203), fewbit::Symmetric(4),
-                                             fewbit::per_group(64));
+  const QuantizedMatrix q =
+      fewbit::quantize(support::normal_matrix(70, 256, 203), fewbit::Symmetric(4), fewbit::per_group(64));
   const QuantizedMatrix coded = fewbit::double_quantize(q);
   const fewbit::TernaryMatrix t = fewbit::pack_ternary(
       fewbit::quantize(support::normal_matrix(30, 256, 204), fewbit::Symmetric(2), fewbit::per_channel()));
