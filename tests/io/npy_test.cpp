@@ -1,7 +1,6 @@
 // .npy files: what NumPy writes is read, what is damaged is refused, and a file that cannot be written is not there.
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -13,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include <fewbit/core/bit_cast.hpp>
 #include <fewbit/io/npy.hpp>
 
 #include <support/matrices.hpp>
@@ -142,7 +142,7 @@ TEST_CASE("what is saved is loaded, to the last bit", "[npy]") {
     MatrixXf w = support::planted_matrix(rows, cols, 101, 100);
     if (w.size() > 8) {
       const float awkward[] = {-0.f, std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
-                               std::bit_cast<float>(0x7fc01234u), std::numeric_limits<float>::denorm_min()};
+                               fewbit::bit_cast<float>(0x7fc01234u), std::numeric_limits<float>::denorm_min()};
       std::copy(std::begin(awkward), std::end(awkward), w.data());
     }
     INFO(rows << " x " << cols);

@@ -2,13 +2,13 @@
 // Judges a whole quantized matrix by the oracle: blocks, scales, zero-points, codes, bytes and decoded weights. Rule:
 // what the formulas leave open (the scale of a constant block) is taken from the library and judged by its outcome.
 
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
 #include <string>
 #include <vector>
 
+#include <fewbit/core/bit_cast.hpp>
 #include <fewbit/storage/quantized_matrix.hpp>
 
 #include <support/grids.hpp>
@@ -17,7 +17,9 @@
 
 namespace support {
 
-inline bool same_bits(float a, float b) { return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b); }
+inline bool same_bits(float a, float b) {
+  return fewbit::bit_cast<std::uint32_t>(a) == fewbit::bit_cast<std::uint32_t>(b);
+}
 
 // The finite weights of a block; the only ones that count for its range.
 struct BlockRange {

@@ -35,7 +35,8 @@ inline Eigen::MatrixXf mapped_inputs(const InputMap& map, const Inputs& x) {
   for (Index c = 0; c < x.cols(); ++c)
     for (Index k = 0; k < x.rows(); ++k) {
       const auto at = static_cast<std::size_t>(k);
-      mapped(k, c) = x(map.order.empty() ? k : map.order[at], c) * (map.scale.empty() ? 1.f : map.scale[at]);
+      mapped(k, c) =
+          x(map.order.empty() ? k : static_cast<Index>(map.order[at]), c) * (map.scale.empty() ? 1.f : map.scale[at]);
     }
   return mapped;
 }
@@ -219,7 +220,8 @@ Eigen::Matrix<float, Eigen::Dynamic, Derived::ColsAtCompileTime> operator*(const
   if (map.order.empty()) return coded;
   Eigen::MatrixXf x(coded.rows(), coded.cols());
   for (Index c = 0; c < coded.cols(); ++c)
-    for (Index k = 0; k < coded.rows(); ++k) x(map.order[static_cast<std::size_t>(k)], c) = coded(k, c);
+    for (Index k = 0; k < coded.rows(); ++k)
+      x(static_cast<Index>(map.order[static_cast<std::size_t>(k)]), c) = coded(k, c);
   return x;
 }
 
