@@ -1,5 +1,6 @@
 // Granularity: which weights share a scale, and what cannot be asked for.
 
+#include <limits>
 #include <stdexcept>
 #include <string>
 
@@ -43,5 +44,26 @@ TEST_CASE("a group or block without extent is refused, by name and value", "[gra
     CHECK(what.rfind("fewbit: ", 0) == 0);
     CHECK(what.find("group") != std::string::npos);
     CHECK(what.find("-17") != std::string::npos);
+  }
+}
+
+TEST_CASE("room to work in is counted without an overflow, or refused", "[granularity][bad-input][class-23]") {
+  using fewbit::Index;
+  constexpr int digits = std::numeric_limits<Index>::digits;
+  constexpr Index most = std::numeric_limits<Index>::max(), half = Index{1} << digits / 2;
+  static_assert(fewbit::room_for(3, 5) == 15 && fewbit::room_for(most, 0) == 0 && fewbit::room_for(0, most) == 0);
+  CHECK(fewbit::room_for(most / 8, 1) == static_cast<std::size_t>(most / 8));
+  CHECK(fewbit::room_for(half / 4, half / 2) == static_cast<std::size_t>(half / 4 * (half / 2)));
+  CHECK_THROWS_AS(fewbit::room_for(most / 8 + 1, 1), std::invalid_argument);
+  CHECK_THROWS_AS(fewbit::room_for(1, most), std::invalid_argument);
+  CHECK_THROWS_AS(fewbit::room_for(most, most), std::invalid_argument);
+  CHECK_THROWS_AS(fewbit::room_for(2 * half, 2 * half), std::invalid_argument);  // 0, if it were only multiplied
+  try {
+    static_cast<void>(fewbit::room_for(half, 4 * half));
+    FAIL("accepted");
+  } catch (const std::invalid_argument& e) {
+    const std::string what = e.what();
+    CHECK(what.rfind("fewbit: ", 0) == 0);
+    CHECK(what.find(std::to_string(half) + " times " + std::to_string(4 * half)) != std::string::npos);
   }
 }

@@ -79,6 +79,16 @@ constexpr float largest_scale(double reach, ScaleType t) {
   return bit_cast<float>(t == ScaleType::bf16 ? u & 0xffff0000u : t == ScaleType::f16 ? u & 0xffffe000u : u);
 }
 
+// How many n times `each` numbers are, to make room for while one works. Where an Index has 32 bits, a matrix may have
+// an address for each weight and none for each weight of its rows once they are padded. Throws std::invalid_argument.
+constexpr std::size_t room_for(Index n, Index each) {
+  constexpr Index most = std::numeric_limits<Index>::max() / 8;  // of 8 bytes
+  if (each > 0 && n > most / each)
+    fail_argument("room for ", n, " times ", each,
+                  " numbers is more than this machine can address; take fewer columns");
+  return static_cast<std::size_t>(n * each);
+}
+
 struct Granularity {
   Index rows = 0, cols = 0;
   ScaleType scale = ScaleType::f32;

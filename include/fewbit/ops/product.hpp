@@ -48,7 +48,7 @@ class Arranged {
  public:
   Arranged(std::size_t length, Index count)
       : stride_((length * sizeof(T) + 127) / 64 * 64 / sizeof(T)), count_(static_cast<std::size_t>(count)),
-        data_(stride_ * count_) {}
+        data_(room_for(count, static_cast<Index>(stride_))) {}
   T* column(Index c) { return data_.data() + static_cast<std::size_t>(c) * stride_; }
   kernel::Columns<T> some(Index first, Index count) const {
     return {static_cast<std::size_t>(count), stride_, data_.data() + static_cast<std::size_t>(first) * stride_};
