@@ -39,7 +39,7 @@ FEWBIT_AVX512_END
 int main(int last, char**) { moves<0>(last), moves<1>(last), moves<2>(last); }
 CPP
 told="-DFEWBIT_UNALIGNED_MOVES -Wa,-muse-unaligned-vector-move"
-no_aligned_move() { # object, how it was made
+no_aligned_move() { # program, how it was made
   $objdump -d --no-show-raw-insn "$1" | grep -E '[[:space:]]vmov(ap[sd]|dqa(32|64)?)[[:space:]].*[yz]mm' |
     head -3 >"$scratch/aligned"
   [ ! -s "$scratch/aligned" ] || fail "aligned moves $2: $(cat "$scratch/aligned")"
@@ -63,7 +63,7 @@ grep -q 'fewbit_with_lto_needs_wa_muse_unaligned_vector_move' "$scratch/moves.lo
 # precompiled, which takes a third off; the macros of config.hpp must outlive that.
 clean="$clean -Wpedantic -Wshadow -Wconversion -Wsign-conversion"
 test_flags="-std=c++20 -O1 $clean -Wa,-mbig-obj -DFEWBIT_KERNELS_ELSEWHERE"
-cat >"$scratch/include/all.hpp" <<'HPP'
+cat >"$scratch/all.hpp" <<'HPP'
 #include <fewbit/fewbit.hpp>
 #include <fewbit/io/npy.hpp>
 #include <support/catch.hpp>
@@ -74,7 +74,7 @@ folder=$scratch flags="-std=c++20 $clean -Wa,-mbig-obj"
 case $1 in
   */all.hpp) flags="$test_flags -x c++-header" ;;
   threads/*) folder=$scratch/threads flags="$test_flags -fopenmp" ;;
-  *_test.cpp) flags="$test_flags -include all.hpp" ;;
+  *_test.cpp) flags="$test_flags -include $scratch/all.hpp" ;;
   */kernels.cpp | */catch_main.cpp) flags="$flags -O1" ;;
   *.told) set -- "${1%.told}" && folder=$scratch/threads flags="$flags -O0 $told" ;;
   *) flags="$flags -O2" ;;
@@ -91,14 +91,14 @@ here=$("$scratch/here" searches)
 echo "$here here"
 compile() { xargs -n 1 -P 2 sh "$scratch/one.sh" || fail "does not compile for Windows"; }
 check() { # name of the table that must run, folder, how it was chosen
-  no_aligned_move "$2/every_kernel.o" "in the kernels, $3"
-  $cross -static "$2/every_kernel.o" -o "$2/program.exe" || fail "does not link for Windows"
+  $cross -static -s "$2/every_kernel.o" -o "$2/program.exe" || fail "does not link for Windows"
+  no_aligned_move "$2/program.exe" "in the kernels, $3"
   said=$("$wine" "$2/program.exe" searches | tr -d '\r')
   echo "$said $3"
   [ "${said%% *}" = "$1" ] || fail "Windows must run the $1 table, $3"
   [ "${said#* }" = "${here#* }" ] || fail "other bytes on Windows, $3"
 }
-printf '%s\n' "$scratch/include/all.hpp" structure/every_kernel.cpp | compile
+printf '%s\n' "$scratch/all.hpp" structure/every_kernel.cpp | compile
 check "${here%% *}" "$scratch" "-O2"
 (export FEWBIT_ISA=scalar && check scalar "$scratch" "-O2, FEWBIT_ISA=scalar") || exit 1
 
