@@ -59,31 +59,22 @@ fi
 grep -q 'fewbit_with_lto_needs_wa_muse_unaligned_vector_move' "$scratch/moves.log" ||
   fail "-flto is refused, but not for the option that it needs: $(cat "$scratch/moves.log")"
 
-# As the other tests are compiled; what hashes them with more. All but the tests of threads read fewbit and Catch2
-# precompiled, which takes a third off; the macros of config.hpp must outlive that.
+# Tests as they are compiled elsewhere; what hashes the bytes with more, and with nothing.
 clean="$clean -Wpedantic -Wshadow -Wconversion -Wsign-conversion"
-test_flags="-std=c++20 -O1 $clean -Wa,-mbig-obj -DFEWBIT_KERNELS_ELSEWHERE"
-cat >"$scratch/all.hpp" <<'HPP'
-#include <fewbit/fewbit.hpp>
-#include <fewbit/io/npy.hpp>
-#include <support/catch.hpp>
-HPP
 cat >"$scratch/one.sh" <<'ONE'
-paths="-I $root/include -I $root/tests -isystem $scratch/include"
-folder=$scratch flags="-std=c++20 $clean -Wa,-mbig-obj"
+folder=$scratch
 case $1 in
-  */all.hpp) flags="$test_flags -x c++-header" ;;
-  threads/*) folder=$scratch/threads flags="$test_flags -fopenmp" ;;
-  *_test.cpp) flags="$test_flags -include $scratch/all.hpp" ;;
-  */kernels.cpp | */catch_main.cpp) flags="$flags -O1" ;;
-  *.told) set -- "${1%.told}" && folder=$scratch/threads flags="$flags -O0 $told" ;;
-  *) flags="$flags -O2" ;;
+  *_test.cpp) flags="-O1 -DFEWBIT_KERNELS_ELSEWHERE" ;;
+  support/*) flags=-O1 ;;
+  *.told) set -- "${1%.told}" && folder=$scratch/threads flags="-O0 $told" ;;
+  *) flags=-O2 ;;
 esac
-name=$folder/$(basename "$1" .cpp).o
-[ "$name" != "$scratch/all.hpp.o" ] || name=$1.gch
-$cross $flags $paths -c "$1" -o "$name" >"$name.log" 2>&1 || { echo "FAILED: $1"; head -40 "$name.log"; exit 1; }
+case $1 in threads/*) folder=$scratch/threads flags="$flags -fopenmp" ;; esac
+name=$folder/$(basename "$1" .cpp)
+$cross -std=c++20 $flags $clean -Wa,-mbig-obj -I "$root/include" -I "$root/tests" -isystem "$scratch/include" -c "$1" \
+  -o "$name.o" >"$name.log" 2>&1 || { echo "FAILED: $1"; head -40 "$name.log"; exit 1; }
 ONE
-export cross root scratch clean told test_flags
+export cross root scratch clean told
 cd "$root/tests"
 $cxx -std=c++20 -O1 -I "$root/include" -isystem "$eigen" structure/every_kernel.cpp -o "$scratch/here" ||
   fail "does not compile here"
@@ -98,12 +89,12 @@ check() { # name of the table that must run, folder, how it was chosen
   [ "${said%% *}" = "$1" ] || fail "Windows must run the $1 table, $3"
   [ "${said#* }" = "${here#* }" ] || fail "other bytes on Windows, $3"
 }
-printf '%s\n' "$scratch/all.hpp" structure/every_kernel.cpp | compile
+printf '%s\n' structure/every_kernel.cpp support/catch_main.cpp | compile
 check "${here%% *}" "$scratch" "-O2"
 (export FEWBIT_ISA=scalar && check scalar "$scratch" "-O2, FEWBIT_ISA=scalar") || exit 1
 
 {
-  printf '%s\n' structure/every_kernel.cpp.told support/catch_main.cpp support/kernels.cpp
+  printf '%s\n' structure/every_kernel.cpp.told support/kernels.cpp
   ls ./*_test.cpp ./*/*_test.cpp
 } | sed 's,^\./,,' | compile
 check "${here%% *}" "$scratch/threads" "-O0 $told"
