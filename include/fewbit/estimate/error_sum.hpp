@@ -59,9 +59,9 @@ class ErrorSum {
   static float inverse_unit(float most) {
     const int exponent = static_cast<int>(bit_cast<std::uint32_t>(most) >> 23);
     return bit_cast<float>(static_cast<std::uint32_t>(254 - (exponent < 1     ? 1
-                                                                  : exponent > 253 ? 253
-                                                                                   : exponent))
-                                << 23);
+                                                             : exponent > 253 ? 253
+                                                                              : exponent))
+                           << 23);
   }
 
  private:
