@@ -22,12 +22,10 @@ ln -s "$eigen/Eigen" "$scratch/include/Eigen"
 link="-fexceptions -O1 -s WASM_ASYNC_COMPILATION=0 -s ALLOW_MEMORY_GROWTH=1 -s EXIT_RUNTIME=1"
 clean="$clean -Wpedantic -Wshadow -Wconversion -Wsign-conversion"
 
-# -O0 compiles a test in half the time of -O1; kernels and what hashes them are worth more.
 cat >"$scratch/one.sh" <<'ONE'
 name=$scratch/$(basename "$1" .cpp)
-case $1 in *_test.cpp | */catch_main.cpp) level=-O0 ;; *) level=-O1 ;; esac
 case $1 in */every_kernel.cpp) elsewhere= ;; *) elsewhere=-DFEWBIT_KERNELS_ELSEWHERE ;; esac
-emcc -std=c++20 $level -fexceptions $clean $elsewhere -I "$root/include" -I "$root/tests" -isystem "$scratch/include" \
+emcc -std=c++20 -O1 -fexceptions $clean $elsewhere -I "$root/include" -I "$root/tests" -isystem "$scratch/include" \
   -c "$1" -o "$name.o" >"$name.log" 2>&1 || { echo "FAILED: $1"; head -40 "$name.log"; exit 1; }
 ONE
 export root scratch clean
