@@ -17,7 +17,7 @@ mkdir -p "$scratch/include"
 ln -s "$(dirname "$catch")" "$scratch/include/catch2"
 ln -s "$eigen/Eigen" "$scratch/include/Eigen"
 
-# Wasm compiled when the program starts, because Emscripten of before 2022 takes Node's own fetch for a browser's; and
+# Wasm compiled before the program goes on, because Emscripten 3.1 takes Node's own fetch for a browser's; and
 # memory that grows.
 link="-fexceptions -O1 -s WASM_ASYNC_COMPILATION=0 -s ALLOW_MEMORY_GROWTH=1 -s EXIT_RUNTIME=1"
 clean="$clean -Wpedantic -Wshadow -Wconversion -Wsign-conversion"
