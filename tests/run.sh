@@ -123,6 +123,15 @@ case $stage in
     ensure_toolchain g++ libeigen3-dev valgrind
     script tests-gates tests/gates/gates.sh "$@"
     ;;
+  windows)
+    ensure_toolchain g++ libeigen3-dev catch2 g++-mingw-w64-x86-64-posix=x86_64-w64-mingw32-g++-posix \
+      wine64=/usr/lib/wine/wine64
+    script tests-windows tests/structure/windows.sh
+    ;;
+  wasm)
+    ensure_toolchain g++ libeigen3-dev catch2 emscripten=emcc nodejs=node
+    script tests-wasm tests/structure/wasm.sh
+    ;;
   mutation)
     ensure_toolchain clang++ $basics python3
     CXX=$compiler python3 tests/mutation/mutate.py "$@"

@@ -56,6 +56,24 @@
   FEWBIT_TARGET_END       \
   FEWBIT_PRAGMA(GCC diagnostic pop)
 
+// GCC on Windows keeps its stack aligned to 16 bytes, and yet moves registers of 32 and 64 to it as if it were aligned
+// to them (GCC bug 54412): whatever spills one dies. So in a file that includes fewbit, every aligned move is assembled
+// as the unaligned one, which takes no longer: these macros do what the assembler's -muse-unaligned-vector-move does.
+// They are text, which link-time optimization keeps in one part of the program only. With -flto the option itself is
+// needed (-Wa,-muse-unaligned-vector-move, binutils 2.38), and FEWBIT_UNALIGNED_MOVES defined to say so; without it a
+// part that has kernels and no macros is refused by the assembler, at the line that FEWBIT_ON_THE_STACK puts there.
+#if FEWBIT_X86_64 && (defined(_WIN32) || defined(__CYGWIN__)) && !defined(__clang__) && !defined(FEWBIT_UNALIGNED_MOVES)
+#define FEWBIT_MOVE(aligned, unaligned) ".macro " aligned " operands:vararg\n" unaligned " \\operands\n.endm\n"
+asm(".ifndef fewbit_moves\n.set fewbit_moves, 1\n"  // a part may hold many files
+    FEWBIT_MOVE("vmovaps", "vmovups") FEWBIT_MOVE("vmovapd", "vmovupd") FEWBIT_MOVE("vmovdqa", "vmovdqu")
+        FEWBIT_MOVE("vmovdqa32", "vmovdqu32") FEWBIT_MOVE("vmovdqa64", "vmovdqu64")
+            FEWBIT_MOVE("fewbit_with_lto_needs_wa_muse_unaligned_vector_move", "") ".endif\n");
+#undef FEWBIT_MOVE
+#define FEWBIT_ON_THE_STACK asm("fewbit_with_lto_needs_wa_muse_unaligned_vector_move")
+#else
+#define FEWBIT_ON_THE_STACK static_cast<void>(0)
+#endif
+
 // A program of many source files may compile the kernels once: with FEWBIT_KERNELS_ELSEWHERE defined for all of them,
 // and FEWBIT_KERNELS_HERE before the includes of one, which needs <fewbit/kernel/product_dispatch.hpp>. With neither,
 // each file brings its own and the linker keeps one. All files of a program must do the same.

@@ -44,7 +44,7 @@ TEST_CASE("a scale is rounded to its type, to nearest even, and a subnormal one 
   for (const auto& [t, format, smallest] : {Type{ScaleType::f32, oracle::f32, 0x1p-149},
                                             {ScaleType::f16, oracle::f16, 0x1p-24},
                                             {ScaleType::bf16, oracle::bf16, 0x1p-133}}) {
-    CHECK(std::bit_cast<std::uint32_t>(fewbit::round_scale(0., t)) == 0);
+    CHECK(fewbit::bit_cast<std::uint32_t>(fewbit::round_scale(0., t)) == 0);
     CHECK(fewbit::round_scale(-most, ScaleType::f32) == -std::numeric_limits<float>::max());
     CHECK(fewbit::round_scale(most, ScaleType::f32) == std::numeric_limits<float>::max());
     CHECK(std::isinf(fewbit::round_scale(std::nextafter(-most, -INFINITY) * 1.5, t)));
@@ -76,8 +76,8 @@ TEST_CASE("the largest scale whose products stay finite is that, to the last dig
           trial < 300 ? trial + 1 : std::ldexp(1 + random.random_sample(), static_cast<int>(random.below(100)));
       const float scale = fewbit::largest_scale(reach, t);
       const std::uint32_t unit = t == ScaleType::f32 ? 1u : t == ScaleType::bf16 ? 1u << 16 : 1u << 13;
-      const float next = std::bit_cast<float>(std::bit_cast<std::uint32_t>(scale) + unit);
-      tally.check(std::bit_cast<std::uint32_t>(scale) % unit == 0, name(t), ": ", scale, " has too many digits");
+      const float next = fewbit::bit_cast<float>(fewbit::bit_cast<std::uint32_t>(scale) + unit);
+      tally.check(fewbit::bit_cast<std::uint32_t>(scale) % unit == 0, name(t), ": ", scale, " has too many digits");
       tally.check(is_finite(scale, reach), name(t), ": ", scale, " times ", reach, " is too large");
       tally.check(!is_finite(next, reach), name(t), ": ", next, " times ", reach, " would do");
     }
@@ -98,5 +98,26 @@ TEST_CASE("a group or block without extent is refused, by name and value", "[gra
     CHECK(what.rfind("fewbit: ", 0) == 0);
     CHECK(what.find("group") != std::string::npos);
     CHECK(what.find("-17") != std::string::npos);
+  }
+}
+
+TEST_CASE("room to work in is counted without an overflow, or refused", "[granularity][bad-input][class-23]") {
+  using fewbit::Index;
+  constexpr int digits = std::numeric_limits<Index>::digits;
+  constexpr Index most = std::numeric_limits<Index>::max(), half = Index{1} << digits / 2;
+  static_assert(fewbit::room_for(3, 5) == 15 && fewbit::room_for(most, 0) == 0 && fewbit::room_for(0, most) == 0);
+  CHECK(fewbit::room_for(most / 8, 1) == static_cast<std::size_t>(most / 8));
+  CHECK(fewbit::room_for(half / 4, half / 2) == static_cast<std::size_t>(half / 4 * (half / 2)));
+  CHECK_THROWS_AS(fewbit::room_for(most / 8 + 1, 1), std::invalid_argument);
+  CHECK_THROWS_AS(fewbit::room_for(1, most), std::invalid_argument);
+  CHECK_THROWS_AS(fewbit::room_for(most, most), std::invalid_argument);
+  CHECK_THROWS_AS(fewbit::room_for(2 * half, 2 * half), std::invalid_argument);  // 0, if it were only multiplied
+  try {
+    static_cast<void>(fewbit::room_for(half, 4 * half));
+    FAIL("accepted");
+  } catch (const std::invalid_argument& e) {
+    const std::string what = e.what();
+    CHECK(what.rfind("fewbit: ", 0) == 0);
+    CHECK(what.find(std::to_string(half) + " times " + std::to_string(4 * half)) != std::string::npos);
   }
 }

@@ -1,10 +1,10 @@
 // The two 16-bit formats, judged by rounding in double. Every value, every midpoint, and both neighbours of each.
 
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
 
+#include <fewbit/core/bit_cast.hpp>
 #include <fewbit/core/half.hpp>
 
 #include <support/oracle.hpp>
@@ -25,7 +25,7 @@ double value_of(unsigned bits, int exponent_bits, int fraction_bits) {
   return sign * std::ldexp(fraction + (1 << fraction_bits), exponent - bias - fraction_bits);
 }
 
-bool same_bits(float a, float b) { return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b); }
+bool same_bits(float a, float b) { return fewbit::bit_cast<std::uint32_t>(a) == fewbit::bit_cast<std::uint32_t>(b); }
 
 // All patterns of a format decode to their definition and encode back to themselves (a NaN: to some NaN).
 template <class Decode, class Encode>
@@ -93,7 +93,7 @@ TEST_CASE("a NaN of any payload stays a NaN in both formats", "[half]") {
   support::Tally tally;
   for (std::uint32_t payload = 1; payload < 0x800000u; payload += payload < 0x4000u ? 1 : 251) {
     for (const std::uint32_t sign : {0u, 0x80000000u}) {
-      const float nan = std::bit_cast<float>(sign | 0x7f800000u | payload);
+      const float nan = fewbit::bit_cast<float>(sign | 0x7f800000u | payload);
       tally.check(std::isnan(fewbit::half_to_float(fewbit::float_to_half(nan))), "half, payload ", payload);
       tally.check(std::isnan(fewbit::bfloat16_to_float(fewbit::float_to_bfloat16(nan))), "bfloat16, payload ", payload);
       // Quiet, with its sign and its first digits: what processors that convert make of it.
@@ -116,7 +116,7 @@ TEST_CASE("all 2^32 floats go to the nearest half and bfloat16", "[.long][half]"
   support::Tally tally;
   std::uint32_t u = 0;
   do {
-    const float x = std::bit_cast<float>(u);
+    const float x = fewbit::bit_cast<float>(u);
     if (std::isnan(x)) continue;
     const double exact = x;
     tally.check(

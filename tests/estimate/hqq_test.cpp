@@ -152,5 +152,5 @@ TEST_CASE("no rounds are the plain fit, and less than none are refused", "[estim
 }
 
 TEST_CASE("zero-points move alike on every instruction set", "[estimate][hqq]") {
-  support::check_every_instruction_set(Hqq{}, 2 * 55 * 35);
+  support::check_every_instruction_set(Hqq{}, 55 * 35);
 }

@@ -176,7 +176,7 @@ float element(const Header& h, const unsigned char* p) {
     }
     default: break;
   }
-  if (h.width == 4) return std::bit_cast<float>(static_cast<std::uint32_t>(bits));
+  if (h.width == 4) return fewbit::bit_cast<float>(static_cast<std::uint32_t>(bits));
   return static_cast<float>(h.width == 2 ? ieee(bits, 5, 10) : ieee(bits, 11, 52));
 }
 
@@ -214,7 +214,7 @@ bool same(const RowMajor& a, const RowMajor& b, bool nan_bits) {
   if (a.rows() != b.rows() || a.cols() != b.cols()) return false;
   for (Index k = 0; k < a.size(); ++k) {
     const float x = a.data()[k], y = b.data()[k];
-    if (std::bit_cast<std::uint32_t>(x) != std::bit_cast<std::uint32_t>(y) &&
+    if (fewbit::bit_cast<std::uint32_t>(x) != fewbit::bit_cast<std::uint32_t>(y) &&
         (nan_bits || !std::isnan(x) || !std::isnan(y)))
       return false;
   }

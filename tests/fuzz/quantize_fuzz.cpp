@@ -299,10 +299,10 @@ void judge_given(const Law& law, const Case& c, const QuantizedMatrix& q) {
       float decoded;
       if (l.uniform()) {
         const integer_oracle::Integers integers{static_cast<std::int64_t>(l.first()), l.count(),
-                                                std::bit_cast<std::uint32_t>(a.scale),
-                                                std::bit_cast<std::uint32_t>(a.zero)};
-        code = integers.code(std::bit_cast<std::uint32_t>(w));
-        decoded = std::bit_cast<float>(integers.weight(code));
+                                                fewbit::bit_cast<std::uint32_t>(a.scale),
+                                                fewbit::bit_cast<std::uint32_t>(a.zero)};
+        code = integers.code(fewbit::bit_cast<std::uint32_t>(w));
+        decoded = fewbit::bit_cast<float>(integers.weight(code));
       } else {
         code = support::expected_code(w, {a.scale, a.zero}, c.grid.grid.expected);
         decoded = oracle::decode(code, {a.scale, a.zero}, c.grid.grid.expected);

@@ -1,7 +1,6 @@
 // .npy files: what NumPy writes is read, what is damaged is refused, and a file that cannot be written is not there.
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -13,15 +12,20 @@
 #include <string>
 #include <vector>
 
+#include <fewbit/core/bit_cast.hpp>
 #include <fewbit/io/npy.hpp>
 
 #include <support/matrices.hpp>
 #include <support/tally.hpp>
 
-#if defined(__unix__) || defined(__APPLE__)
+// Limits to a file's size and to memory: Windows has none, and Emscripten's files lie in memory and know none.
+#if (defined(__unix__) || defined(__APPLE__)) && !defined(__EMSCRIPTEN__)
+#define FEWBIT_TEST_LIMITS 1
 #include <csignal>
 #include <sys/resource.h>
 #include <unistd.h>
+#else
+#define FEWBIT_TEST_LIMITS 0
 #endif
 
 // The two compilers say it differently.
@@ -58,7 +62,7 @@ class Folder {
   Folder(const Folder&) = delete;
   Folder& operator=(const Folder&) = delete;
 
-  fs::path operator/(const std::string& name) const { return path_ / name; }
+  fs::path operator/(const fs::path& name) const { return path_ / name; }
   std::size_t files() const {
     return static_cast<std::size_t>(std::distance(fs::directory_iterator(path_), fs::directory_iterator()));
   }
@@ -142,7 +146,7 @@ TEST_CASE("what is saved is loaded, to the last bit", "[npy]") {
     MatrixXf w = support::planted_matrix(rows, cols, 101, 100);
     if (w.size() > 8) {
       const float awkward[] = {-0.f, std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(),
-                               std::bit_cast<float>(0x7fc01234u), std::numeric_limits<float>::denorm_min()};
+                               fewbit::bit_cast<float>(0x7fc01234u), std::numeric_limits<float>::denorm_min()};
       std::copy(std::begin(awkward), std::end(awkward), w.data());
     }
     INFO(rows << " x " << cols);
@@ -418,6 +422,43 @@ TEST_CASE("saving where nothing can be written is an error that names the path",
   CHECK(folder.files() == 1);
 }
 
+TEST_CASE("a path may have letters of any alphabet", "[npy]") {
+  const Folder folder;
+  const fs::path path = folder / fs::path(u8"Gewichte \u00e4\u03b2\u91cd.npy");
+  fewbit::save_npy(path, MatrixXf::Constant(2, 3, 2.f));
+  CHECK(same(fewbit::load_npy(path), RowMajor(RowMajor::Constant(2, 3, 2.f))));
+  CHECK(fs::exists(path));
+  CHECK(folder.files() == 1);
+  fs::remove(path);
+  try {
+    fewbit::load_npy(path);
+    FAIL("loaded");
+  } catch (const std::runtime_error& e) {
+    CHECK(std::string(e.what()).rfind("fewbit: " + path.string() + ": byte 0: ", 0) == 0);
+  }
+}
+
+#if defined(_WIN32)  // elsewhere whoever reads a file keeps what it was
+TEST_CASE("a file that is being read is not replaced: an error, and nothing is left beside it", "[npy]") {
+  const Folder folder;
+  fewbit::save_npy(folder / "w.npy", MatrixXf::Constant(3, 3, 1.f));
+  const std::string before = read(folder / "w.npy");
+  {
+    const std::ifstream reader(folder / "w.npy", std::ios::binary);
+    try {
+      fewbit::save_npy(folder / "w.npy", MatrixXf::Constant(2, 2, 2.f));
+      FAIL("replaced");
+    } catch (const std::runtime_error& e) {
+      CHECK(std::string(e.what()).rfind("fewbit: " + (folder / "w.npy").string() + ": byte ", 0) == 0);
+    }
+    CHECK(read(folder / "w.npy") == before);
+    CHECK(folder.files() == 1);
+  }
+  fewbit::save_npy(folder / "w.npy", MatrixXf::Constant(2, 2, 2.f));
+  CHECK(same(fewbit::load_npy(folder / "w.npy"), RowMajor(RowMajor::Constant(2, 2, 2.f))));
+}
+#endif
+
 #if defined(__linux__) && !FEWBIT_TEST_SANITIZED  // a sanitizer's own memory knows no limit
 TEST_CASE("a header that claims four gigabytes is refused without asking for them", "[npy]") {
   const Folder folder;
@@ -433,7 +474,7 @@ TEST_CASE("a header that claims four gigabytes is refused without asking for the
 }
 #endif
 
-#if defined(__unix__) || defined(__APPLE__)
+#if FEWBIT_TEST_LIMITS
 TEST_CASE("when the disk is full the old file stays as it was, and nothing is left beside it", "[npy]") {
   const Folder folder;
   fewbit::save_npy(folder / "w.npy", MatrixXf::Constant(3, 3, 1.f));

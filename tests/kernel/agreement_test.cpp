@@ -2,7 +2,6 @@
 // length, from memory that ends where the row ends. A new instruction set is found by itself.
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -12,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include <fewbit/core/bit_cast.hpp>
 #include <fewbit/core/packing.hpp>
 #include <fewbit/grid/fp4.hpp>
 #include <fewbit/grid/nf4.hpp>
@@ -201,7 +201,7 @@ class Judge {
     tally.check(out_.intact(), place, function, " wrote outside the row");
     if (out.empty() || std::memcmp(out.data(), s.decoded.data(), out.size_bytes()) == 0) return tally.check(true);
     std::size_t k = 0;
-    while (std::bit_cast<std::uint32_t>(out[k]) == std::bit_cast<std::uint32_t>(s.decoded[k])) ++k;
+    while (fewbit::bit_cast<std::uint32_t>(out[k]) == fewbit::bit_cast<std::uint32_t>(s.decoded[k])) ++k;
     const Affine a = s.affine[k / s.group];
     tally.check(false, place, function, ", weight ", k, ", ", s.x[k], ", scale ", a.scale, ", zero ", a.zero, " gave ",
                 out[k], " for ", s.decoded[k]);
@@ -359,7 +359,7 @@ TEST_CASE("every table decodes every byte at every place of a row, codes that st
           table->dequantize(in.data(), Row{n, group, affine.data(), &d.levels}, out.data());
           std::size_t k = 0;
           if (std::memcmp(out.data(), expected.data(), n * sizeof(float)) != 0)
-            while (std::bit_cast<std::uint32_t>(out[k]) == std::bit_cast<std::uint32_t>(expected[k])) ++k;
+            while (fewbit::bit_cast<std::uint32_t>(out[k]) == fewbit::bit_cast<std::uint32_t>(expected[k])) ++k;
           else k = n;
           tally.check(k == n, [&] {
             std::ostringstream os;
@@ -414,9 +414,9 @@ TEST_CASE("every table widens every scale there is: of 16 bits, and coded in 8",
         for (std::size_t k = 0; k < 256; ++k) {
           const float difference = static_cast<float>(codes[from + k]) - second.zero;
           const float scale = difference == 0 ? 0.f : second.scale * difference;
-          tally.check(
-              std::bit_cast<std::uint32_t>(out[k].scale) == std::bit_cast<std::uint32_t>(scale) && out[k].zero == 0,
-              table->name, ", code ", int{codes[from + k]}, ": ", out[k].scale, " for ", scale);
+          tally.check(fewbit::bit_cast<std::uint32_t>(out[k].scale) == fewbit::bit_cast<std::uint32_t>(scale) &&
+                          out[k].zero == 0,
+                      table->name, ", code ", int{codes[from + k]}, ": ", out[k].scale, " for ", scale);
         }
       }
   tally.require((3 * 2 * 63'000 + 3 * 40 * 256) * supported_tables().size());
@@ -461,11 +461,12 @@ TEST_CASE("every table finds the same ranges, group by group", "[kernel][agreeme
           const auto out = out_room.slice(expected.size(), n % 4 == 3 ? Flush::front : Flush::back);
           table->ranges(in.data(), n, group, out.data());
           for (std::size_t g = 0; g < out.size(); ++g) {
-            const bool good =
-                std::isnan(expected[g].lo)
-                    ? std::isnan(out[g].lo) && std::isnan(out[g].hi)
-                    : std::bit_cast<std::uint32_t>(out[g].lo) == std::bit_cast<std::uint32_t>(expected[g].lo + 0.f) &&
-                          std::bit_cast<std::uint32_t>(out[g].hi) == std::bit_cast<std::uint32_t>(expected[g].hi + 0.f);
+            const bool good = std::isnan(expected[g].lo)
+                                  ? std::isnan(out[g].lo) && std::isnan(out[g].hi)
+                                  : fewbit::bit_cast<std::uint32_t>(out[g].lo) ==
+                                            fewbit::bit_cast<std::uint32_t>(expected[g].lo + 0.f) &&
+                                        fewbit::bit_cast<std::uint32_t>(out[g].hi) ==
+                                            fewbit::bit_cast<std::uint32_t>(expected[g].hi + 0.f);
             tally.check(good, table->name, ", groups of ", group, ", ", n, " weights: group ", g, " is ", out[g].lo,
                         " .. ", out[g].hi, " for ", expected[g].lo, " .. ", expected[g].hi);
           }
@@ -498,8 +499,8 @@ TEST_CASE("every table adds magnitudes in the same order, to the last bit", "[ke
     for (const Table* table : supported_tables()) {
       const auto in = room.slice_of(std::span<const float>(x).first(n), n % 4 == 3 ? Flush::front : Flush::back);
       const double sum = table->absolute_sum(in.data(), n);
-      tally.check(std::bit_cast<std::uint64_t>(sum) == std::bit_cast<std::uint64_t>(lane[0]), table->name, ", ", n,
-                  " weights: ", sum, " for ", lane[0]);
+      tally.check(fewbit::bit_cast<std::uint64_t>(sum) == fewbit::bit_cast<std::uint64_t>(lane[0]), table->name, ", ",
+                  n, " weights: ", sum, " for ", lane[0]);
       tally.check(std::fabs(static_cast<double>(sum - exact)) <= 1e-13 * static_cast<double>(exact), table->name, ", ",
                   n, " weights: ", sum, " is far from the sum");
     }

@@ -2,13 +2,13 @@
 // says they must be. A new instruction set is found by itself.
 
 #include <algorithm>
-#include <bit>
 #include <cstdint>
 #include <cstring>
 #include <span>
 #include <string>
 #include <vector>
 
+#include <fewbit/core/bit_cast.hpp>
 #include <fewbit/core/packing.hpp>
 #include <fewbit/kernel/dispatch.hpp>
 
@@ -24,7 +24,7 @@ struct Case {
   float scale, zero;
 
   integer_oracle::Integers expected() const {
-    return {first, count, std::bit_cast<std::uint32_t>(scale), std::bit_cast<std::uint32_t>(zero)};
+    return {first, count, fewbit::bit_cast<std::uint32_t>(scale), fewbit::bit_cast<std::uint32_t>(zero)};
   }
   std::string name() const {
     std::ostringstream os;
@@ -103,10 +103,10 @@ class Judge {
   std::string first_wrong_weight(const Table& t, std::span<const std::uint32_t> w,
                                  std::span<const std::uint8_t> codes) const {
     std::size_t k = 0;
-    while (k + 1 < w.size() && std::bit_cast<std::uint32_t>(out_[k]) == expected_out_[k]) ++k;
+    while (k + 1 < w.size() && fewbit::bit_cast<std::uint32_t>(out_[k]) == expected_out_[k]) ++k;
     std::ostringstream os;
     os << t.name << ", " << case_.name() << ": weight " << std::hexfloat << x_[k] << " of code " << unsigned{codes[k]}
-       << " comes back as " << out_[k] << " for " << std::bit_cast<float>(expected_out_[k]);
+       << " comes back as " << out_[k] << " for " << fewbit::bit_cast<float>(expected_out_[k]);
     return os.str();
   }
 

@@ -216,7 +216,7 @@ TEST_CASE("inputs of very different size keep their digits", "[hessian][bad-inpu
 }
 
 TEST_CASE("a matrix too large to be added up is refused", "[hessian][bad-input]") {
-  CHECK_THROWS_WITH(Hessian::from_matrix(MatrixXd::Constant(2, 2, 1e300), 10'000'000'000), Contains("1e+300"));
+  CHECK_THROWS_WITH(Hessian::from_matrix(MatrixXd::Constant(2, 2, 1e300), 1'000'000'000), Contains("1e+300"));
   CHECK((Hessian::from_matrix(MatrixXd::Identity(2, 2) * 1e307).matrix() == MatrixXd::Identity(2, 2) * 1e307));
   Hessian h(2);
   h.add(MatrixXf(2, 0), MatrixXf(2, 0));  // no pair at all

@@ -138,7 +138,8 @@ TEST_CASE("dequantize, products and transposed products see the mapped matrix", 
       if (kind == 1) {
         const MatrixXf x = support::normal_matrix(in, 3, 608);
         MatrixXf ordered(in, 3);
-        for (Index k = 0; k < in; ++k) ordered.row(k) = x.row(q.input_map().order[static_cast<std::size_t>(k)]);
+        for (Index k = 0; k < in; ++k)
+          ordered.row(k) = x.row(static_cast<Index>(q.input_map().order[static_cast<std::size_t>(k)]));
         tally.check(fewbit::product(q, x, fewbit::Activations::int8) ==
                         fewbit::product(made, ordered, fewbit::Activations::int8),
                     place, "rounded activations");

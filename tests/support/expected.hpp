@@ -3,13 +3,13 @@
 // what the formulas leave open (the scale of a constant block) is taken from the library and judged by its outcome. A
 // Tally is whatever has check(good, parts...): a fuzz target's ends the program at the first failure.
 
-#include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
 #include <string>
 #include <vector>
 
+#include <fewbit/core/bit_cast.hpp>
 #include <fewbit/storage/quantized_matrix.hpp>
 
 #include <support/grids.hpp>
@@ -18,7 +18,9 @@
 
 namespace support {
 
-inline bool same_bits(float a, float b) { return std::bit_cast<std::uint32_t>(a) == std::bit_cast<std::uint32_t>(b); }
+inline bool same_bits(float a, float b) {
+  return fewbit::bit_cast<std::uint32_t>(a) == fewbit::bit_cast<std::uint32_t>(b);
+}
 
 // The finite weights of a block; the only ones that count for its range.
 struct BlockRange {

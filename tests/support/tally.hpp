@@ -2,7 +2,7 @@
 // Counts checks in loops too hot for one assertion each. Rule: it keeps the first failure in words, and knows how
 // much was checked, so that a loop that never ran fails too.
 
-#include <cstddef>
+#include <cstdint>
 #include <sstream>
 #include <string>
 #include <type_traits>
@@ -26,7 +26,7 @@ class Tally {
     }
   }
   // At least this many checks were made, and none failed.
-  void require(std::size_t at_least) const {
+  void require(std::uint64_t at_least) const {
     INFO(failed_ << " of " << checked_ << " failed; the first: " << first_);
     CHECK(failed_ == 0);
     CHECK(checked_ >= at_least);
@@ -39,7 +39,7 @@ class Tally {
     else os << part;
   }
 
-  std::size_t checked_ = 0, failed_ = 0;
+  std::uint64_t checked_ = 0, failed_ = 0;
   std::string first_;
 };
 

@@ -2,11 +2,11 @@
 // Which weights share one Affine, and the type their scale is stored in. Rule: a tile of rows x cols, where 0
 // means the whole extent; tiles at the right and lower edge may be short.
 
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 
+#include <fewbit/core/bit_cast.hpp>
 #include <fewbit/core/error.hpp>
 
 namespace fewbit {
@@ -35,11 +35,11 @@ constexpr float round_odd_scale(double scale, ScaleType t) {
 // A float to nearest even with `dropped` digits less. Past the largest float it comes out infinite, or as a NaN.
 template <int dropped>
 constexpr float drop_digits(float f) {
-  const std::uint32_t u = std::bit_cast<std::uint32_t>(f), half = (1u << dropped) / 2;
-  return std::bit_cast<float>((u + half - 1 + ((u >> dropped) & 1u)) & ~((1u << dropped) - 1));
+  const std::uint32_t u = bit_cast<std::uint32_t>(f), half = (1u << dropped) / 2;
+  return bit_cast<float>((u + half - 1 + ((u >> dropped) & 1u)) & ~((1u << dropped) - 1));
 }
 
-constexpr float magnitude(float x) { return std::bit_cast<float>(std::bit_cast<std::uint32_t>(x) & 0x7fffffffu); }
+constexpr float magnitude(float x) { return bit_cast<float>(bit_cast<std::uint32_t>(x) & 0x7fffffffu); }
 
 // The smallest and the largest float that a type holds with all its digits.
 constexpr float first_normal(ScaleType t) { return t == ScaleType::f16 ? 0x1p-14f : 0x1p-126f; }
@@ -68,15 +68,25 @@ constexpr float round_scale(double scale, ScaleType t) {
 constexpr bool is_stored_scale(float scale, ScaleType t) {
   const std::uint32_t extra = t == ScaleType::f32 ? 0 : t == ScaleType::f16 ? (1u << 13) - 1 : (1u << 16) - 1;
   const float size = magnitude(scale);
-  return (std::bit_cast<std::uint32_t>(scale) & extra) == 0 && size >= first_normal(t) && size <= last_normal(t);
+  return (bit_cast<std::uint32_t>(scale) & extra) == 0 && size >= first_normal(t) && size <= last_normal(t);
 }
 
 // The largest stored value whose product with `reach` is a finite float.
 constexpr float largest_scale(double reach, ScaleType t) {
   const double limit = static_cast<double>(std::numeric_limits<float>::max()) / reach;
-  auto u = std::bit_cast<std::uint32_t>(static_cast<float>(limit));
-  u -= static_cast<double>(std::bit_cast<float>(u)) > limit;
-  return std::bit_cast<float>(t == ScaleType::bf16 ? u & 0xffff0000u : t == ScaleType::f16 ? u & 0xffffe000u : u);
+  auto u = bit_cast<std::uint32_t>(static_cast<float>(limit));
+  u -= static_cast<double>(bit_cast<float>(u)) > limit;
+  return bit_cast<float>(t == ScaleType::bf16 ? u & 0xffff0000u : t == ScaleType::f16 ? u & 0xffffe000u : u);
+}
+
+// How many n times `each` numbers are, to make room for while one works. Where an Index has 32 bits, a matrix may have
+// an address for each weight and none for each weight of its rows once they are padded. Throws std::invalid_argument.
+constexpr std::size_t room_for(Index n, Index each) {
+  constexpr Index most = std::numeric_limits<Index>::max() / 8;  // of 8 bytes
+  if (each > 0 && n > most / each)
+    fail_argument("room for ", n, " times ", each,
+                  " numbers is more than this machine can address; take fewer columns");
+  return static_cast<std::size_t>(n * each);
 }
 
 struct Granularity {

@@ -4,13 +4,13 @@
 // bad grid written as a constant does not compile.
 
 #include <array>
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <span>
 
 #include <fewbit/core/affine.hpp>
+#include <fewbit/core/bit_cast.hpp>
 #include <fewbit/core/error.hpp>
 
 namespace fewbit {
@@ -98,9 +98,9 @@ class Levels {
     return static_cast<float>(x > most ? most : x < -most ? -most : x);
   }
   static constexpr float below(float x) {
-    const auto u = std::bit_cast<std::uint32_t>(x);
+    const auto u = bit_cast<std::uint32_t>(x);
     if (x == 0) return -std::numeric_limits<float>::denorm_min();
-    return std::bit_cast<float>(x > 0 ? u - 1 : u + 1);
+    return bit_cast<float>(x > 0 ? u - 1 : u + 1);
   }
 
   int bits_ = 1, count_ = 2;

@@ -81,7 +81,7 @@ inline void transpose(const float* in, Index in_stride, float* out, Index out_st
 // two they would all lie in one set of the cache.
 class Panel {
  public:
-  Panel(Index rows, Index cols) : stride_(cols + 16), data_(static_cast<std::size_t>(rows * stride_)) {}
+  Panel(Index rows, Index cols) : stride_(cols + 16), data_(room_for(rows, stride_)) {}
   float* row(Index k) { return data_.data() + k * stride_; }
 
   // Takes n rows of w, from `first` on; gives them back.

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include <fewbit/core/bit_cast.hpp>
 #include <fewbit/kernel/scalar.hpp>
 
 namespace fewbit {
@@ -56,11 +57,11 @@ class ErrorSum {
 
   // A power of two that brings `most` near 1, as far as floats go.
   static float inverse_unit(float most) {
-    const int exponent = static_cast<int>(std::bit_cast<std::uint32_t>(most) >> 23);
-    return std::bit_cast<float>(static_cast<std::uint32_t>(254 - (exponent < 1     ? 1
-                                                                  : exponent > 253 ? 253
-                                                                                   : exponent))
-                                << 23);
+    const int exponent = static_cast<int>(bit_cast<std::uint32_t>(most) >> 23);
+    return bit_cast<float>(static_cast<std::uint32_t>(254 - (exponent < 1     ? 1
+                                                             : exponent > 253 ? 253
+                                                                              : exponent))
+                           << 23);
   }
 
  private:

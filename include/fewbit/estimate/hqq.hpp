@@ -2,10 +2,10 @@
 // Half-quadratic quantization: the zero-point moves until the weights' mean magnitude of error falls no more. Rule: the
 // scale stays as it was fitted; zero-points become real numbers.
 
-#include <bit>
 #include <cmath>
 #include <cstdint>
 
+#include <fewbit/core/bit_cast.hpp>
 #include <fewbit/estimate/estimate.hpp>
 #include <fewbit/estimate/minmax.hpp>
 #include <fewbit/kernel/scalar.hpp>
@@ -18,8 +18,8 @@ namespace fewbit {
 inline double power_minus_three_tenths(double d) {
   if (d == 0) return 0x1p1023;
   const double x = d * d * d;
-  const std::uint64_t one = std::bit_cast<std::uint64_t>(1.);
-  double y = std::bit_cast<double>(std::bit_cast<std::uint64_t>(x) / 10 + (one - one / 10));  // within 6 %
+  const std::uint64_t one = bit_cast<std::uint64_t>(1.);
+  double y = bit_cast<double>(bit_cast<std::uint64_t>(x) / 10 + (one - one / 10));  // within 6 %
   for (int i = 0; i < 5; ++i) {
     const double y2 = y * y, y4 = y2 * y2, y9 = y4 * y4 * y;
     y = y + (x / y9 - y) / 10;

@@ -131,7 +131,7 @@ class NpyHeaderReader {
     h.rows = shape.size() == 2 ? shape[0] : 1;
     h.cols = shape.empty() ? 1 : shape.back();
     if (h.cols > 0 && h.rows > std::numeric_limits<Index>::max() / 8 / h.cols)
-      fail("a shape of ", h.rows, " x ", h.cols, " is more than a file can hold");
+      fail("a shape of ", h.rows, " x ", h.cols, " is more than this machine can address");
   }
   Index extent() {
     skip_space();
@@ -139,7 +139,8 @@ class NpyHeaderReader {
       fail("a length expected in the shape; the file is damaged");
     Index n = 0;
     for (; at_ < text_.size() && std::isdigit(static_cast<unsigned char>(text_[at_])); ++at_) {
-      if (n > (std::numeric_limits<Index>::max() - 9) / 10) fail("a length in the shape is more than a file can hold");
+      if (n > (std::numeric_limits<Index>::max() - 9) / 10)
+        fail("a length in the shape is more than this machine can address");
       n = 10 * n + (text_[at_] - '0');
     }
     return n;

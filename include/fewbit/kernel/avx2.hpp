@@ -127,6 +127,7 @@ inline bool groups_end_inside(const Row& r) { return r.group % 8 != 0 && r.group
 
 template <class Bulk, class F>
 inline void each_scaled(const Row& r, Bulk&& bulk, F&& f) {
+  FEWBIT_ON_THE_STACK;
   if (groups_end_inside(r)) {
     for (std::size_t k = 0; k < r.n; k += 8) f(k, r.n - k < 8 ? r.n - k : std::size_t{8}, scales_at(r, k));
     return;
@@ -139,6 +140,7 @@ inline void each_scaled(const Row& r, Bulk&& bulk, F&& f) {
 
 template <class Shape, class Bulk, class F>
 inline void each_divided(const Row& r, const Shape&, float outside, Bulk&& bulk, F&& f) {
+  FEWBIT_ON_THE_STACK;
   if (groups_end_inside(r)) {
     for (std::size_t k = 0; k < r.n; k += 8) f(k, r.n - k < 8 ? r.n - k : std::size_t{8}, Divide(scales_at(r, k)));
     return;

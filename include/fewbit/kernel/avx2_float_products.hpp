@@ -133,6 +133,7 @@ inline void arrange(const float* x, std::size_t n, const Levels& l, float* to) {
 template <std::size_t rows, std::size_t cols, class Decoder>
 inline void dot_tile(const CodedRows& w, std::size_t first_row, const Columns<float>& x, const Decoder& decoder,
                      float* y) {
+  FEWBIT_ON_THE_STACK;
   // One sum for each row and column, added to in one order: how many rows a tile has is a matter of threads.
   constexpr std::size_t block = Decoder::block;
   const std::size_t bits = decoder.bits, safe = decoder.safe(w.n);
@@ -208,6 +209,7 @@ inline void dot(const CodedRows& w, const Columns<float>& x, float* y) {
 
 inline void dense(std::size_t n, std::size_t rows, const float* w, std::size_t stride, const Columns<float>& x,
                   float* y, std::size_t y_stride) {
+  FEWBIT_ON_THE_STACK;
   const auto take = [&]<std::size_t height, std::size_t cols>(std::integral_constant<std::size_t, height>,
                                                               std::integral_constant<std::size_t, cols>,
                                                               std::size_t first_row, std::size_t first) {
@@ -269,6 +271,7 @@ struct Lanes<double> {
 template <class T>
 inline void transposed(std::size_t n, std::size_t rows, const T* w, std::size_t stride, const Columns<T>& x, T* y,
                        std::size_t y_stride) {
+  FEWBIT_ON_THE_STACK;
   using L = Lanes<T>;
   using V = decltype(L::all(0));
   // `wide` registers of columns of W; a single one perhaps in part.

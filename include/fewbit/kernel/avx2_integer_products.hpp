@@ -78,6 +78,7 @@ inline __m256i lanes_of_groups(std::size_t groups) {
 
 template <int bits, std::size_t rows, std::size_t cols>
 inline void dot_int8_tile(const CodedRows& w, std::size_t first_row, const Columns<std::int8_t>& x, float* y) {
+  FEWBIT_ON_THE_STACK;
   const Int8Layout at(w.n, w.group, bits);
   const __m256 first = _mm256_set1_ps(w.levels->first());
   const std::size_t held = packed_bytes(w.n, bits), groups = w.n == 0 ? 0 : (w.n - 1) / w.group + 1;

@@ -102,6 +102,7 @@ inline void arrange(const float* x, std::size_t n, const Levels& l, float* to) {
 // A block of every row against a column each.
 template <std::size_t rows, std::size_t cols, class Decoder>
 inline void dot_tile(const CodedRows& w, const Columns<float>& x, const Decoder& decoder, float* y) {
+  FEWBIT_ON_THE_STACK;
   constexpr std::size_t block = Decoder::block;
   const auto bits = static_cast<std::size_t>(w.levels->bits());
   // Sixteen codes of a width without a path of its own are read as two times 16 bytes, which must end inside the row.
@@ -187,6 +188,7 @@ inline void dense_tile(std::size_t n, const float* w, std::size_t stride, const 
 
 inline void dense(std::size_t n, std::size_t rows, const float* w, std::size_t stride, const Columns<float>& x,
                   float* y, std::size_t y_stride) {
+  FEWBIT_ON_THE_STACK;
   const auto take = [&]<std::size_t cols>(std::integral_constant<std::size_t, cols>, std::size_t c) {
     const Columns<float> some{cols, x.stride, x.x + c * x.stride};
     float* const to = y + c * y_stride;
@@ -228,6 +230,7 @@ struct Lanes<double> {
 template <class T>
 inline void transposed(std::size_t n, std::size_t rows, const T* w, std::size_t stride, const Columns<T>& x, T* y,
                        std::size_t y_stride) {
+  FEWBIT_ON_THE_STACK;
   using L = Lanes<T>;
   using V = decltype(L::all(0));
   constexpr auto every = static_cast<typename L::Mask>(-1);

@@ -134,6 +134,7 @@ inline Scale scales_of_block(const Affine* a, std::size_t groups, std::size_t ap
 
 template <int bits, bool vnni, std::size_t rows, std::size_t cols>
 inline void dot_int8_tile(const CodedRows& w, const Columns<std::int8_t>& x, float* y) {
+  FEWBIT_ON_THE_STACK;
   const Int8Layout at(w.n, w.group, bits);
   const std::size_t held = packed_bytes(w.n, bits), groups = (w.n + w.group - 1) / w.group;
   const RunsAndGroups in(at.run, at.block, w.group, w.n);

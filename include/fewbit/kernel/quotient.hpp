@@ -18,8 +18,10 @@
 // division.
 
 #include <cmath>
+#include <cstdint>
 
 #include <fewbit/core/affine.hpp>
+#include <fewbit/core/bit_cast.hpp>
 #include <fewbit/core/levels.hpp>
 
 namespace fewbit::kernel {
@@ -46,7 +48,16 @@ struct Quotient {
   // What vector code does lane by lane.
   float operator()(float w) const {
     const float within = w < lo ? lo : w > hi ? hi : w, q0 = within * inverse;
-    return std::fma(std::fma(-q0, scale, within), inverse, q0);
+    return fused(fused(-q0, scale, within), inverse, q0);
+  }
+  // a * b + c, rounded once; mingw's std::fma rounds twice. The product is exact in double. A sum that is not is taken
+  // to its neighbour with an odd last digit, which rounds to the same float as the exact one.
+  static float fused(float a, float b, float c) {
+    const double product = static_cast<double>(a) * static_cast<double>(b), sum = product + static_cast<double>(c);
+    const double part = sum - product, lost = (product - (sum - part)) + (static_cast<double>(c) - part);
+    auto bits = bit_cast<std::uint64_t>(sum);
+    if ((lost < 0 || lost > 0) && bits % 2 == 0) bits += (lost > 0) == (sum > 0) ? 1u : ~std::uint64_t{0};
+    return static_cast<float>(bit_cast<double>(bits));
   }
 };
 

@@ -117,7 +117,7 @@ Eigen::Matrix<std::int32_t, Eigen::Dynamic, Derived::ColsAtCompileTime> integer_
   const Index n = q.cols(), padded = (n + integer_run - 1) / integer_run * integer_run;
   const std::vector<std::uint32_t>& order = q.input_map().order;
   const auto& inputs = x.derived().eval();  // a plain matrix is not copied
-  std::vector<std::int16_t> columns(static_cast<std::size_t>(padded * x.cols()), 0);
+  std::vector<std::int16_t> columns(room_for(x.cols(), padded), 0);
   for (Index c = 0; c < x.cols(); ++c)
     for (Index k = 0; k < n; ++k)
       columns[static_cast<std::size_t>(c * padded + k)] =

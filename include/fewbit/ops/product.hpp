@@ -37,7 +37,8 @@ inline Eigen::MatrixXf mapped_inputs(const InputMap& map, const Inputs& x) {
   for (Index c = 0; c < x.cols(); ++c)
     for (Index k = 0; k < x.rows(); ++k) {
       const auto at = static_cast<std::size_t>(k);
-      mapped(k, c) = x(map.order.empty() ? k : map.order[at], c) * (map.scale.empty() ? 1.f : map.scale[at]);
+      mapped(k, c) =
+          x(map.order.empty() ? k : static_cast<Index>(map.order[at]), c) * (map.scale.empty() ? 1.f : map.scale[at]);
     }
   return mapped;
 }
@@ -49,7 +50,7 @@ class Arranged {
  public:
   Arranged(std::size_t length, Index count)
       : stride_((length * sizeof(T) + 127) / 64 * 64 / sizeof(T)), count_(static_cast<std::size_t>(count)),
-        data_(stride_ * count_) {}
+        data_(room_for(count, static_cast<Index>(stride_))) {}
   T* column(Index c) { return data_.data() + static_cast<std::size_t>(c) * stride_; }
   kernel::Columns<T> some(Index first, Index count) const {
     return {static_cast<std::size_t>(count), stride_, data_.data() + static_cast<std::size_t>(first) * stride_};
@@ -223,7 +224,8 @@ Eigen::Matrix<float, Eigen::Dynamic, Derived::ColsAtCompileTime> operator*(const
   if (map.order.empty()) return coded;
   Eigen::MatrixXf x(coded.rows(), coded.cols());
   for (Index c = 0; c < coded.cols(); ++c)
-    for (Index k = 0; k < coded.rows(); ++k) x(map.order[static_cast<std::size_t>(k)], c) = coded(k, c);
+    for (Index k = 0; k < coded.rows(); ++k)
+      x(static_cast<Index>(map.order[static_cast<std::size_t>(k)]), c) = coded(k, c);
   return x;
 }
 

@@ -33,7 +33,7 @@ void each_coded_tile(const QuantizedMatrix& w, Index cols, Eigen::MatrixXf& y, M
   const Index across = w.blocks_across(), step = std::min<Index>(cols, 4);
   for_each_slice(w.rows(), 4 * tile_height, [&](Index first, Index last) {
     const TileRows at(first, last);
-    std::vector<Affine> affines(static_cast<std::size_t>(tiles_in_panel * tile_height * across));
+    std::vector<Affine> affines(room_for(tiles_in_panel * tile_height, across));
     std::vector<kernel::CodedRows> tiles;
     // Gathered here and written a line at a time: rows far apart and columns far apart would share the sets of a cache.
     float part[4 * tile_height], sums[4 * tile_height][tiles_in_panel];
@@ -76,7 +76,7 @@ inline void multiply_dense(const QuantizedMatrix& w, const Inputs& x, Eigen::Mat
   const kernel::Products& products = kernel::products_of(kernel::active());
   // Columns of X, padded to whole registers, and kept off the distance at which cache lines collide.
   const Index n = w.cols(), padded = (n + 15) / 16 * 16, stride = padded + 16;
-  Buffer<float> columns(static_cast<std::size_t>(stride * x.cols()));
+  Buffer<float> columns(room_for(x.cols(), stride));
   for (Index c = 0; c < x.cols(); ++c) {
     float* to = columns.data() + c * stride;
     std::copy_n(x.col(c).data(), n, to);
@@ -86,8 +86,8 @@ inline void multiply_dense(const QuantizedMatrix& w, const Inputs& x, Eigen::Mat
   const auto size = [](Index i) { return static_cast<std::size_t>(i); };
   for_each_slice(w.rows(), height, [&](Index first, Index last) {
     DequantizedRows widen(w);
-    Buffer<float> panel(static_cast<std::size_t>(std::min(height, last - first) * stride));
-    Buffer<float> sums(static_cast<std::size_t>(height * x.cols()));
+    Buffer<float> panel(room_for(std::min(height, last - first), stride));
+    Buffer<float> sums(room_for(x.cols(), height));
     for (Index i = first; i < last; i += height) {
       const Index rows = std::min(height, last - i);
       for (Index r = 0; r < rows; ++r) {
@@ -111,7 +111,7 @@ inline Eigen::MatrixXf multiply_transposed(const QuantizedMatrix& w, const Input
   Eigen::MatrixXf x = Eigen::MatrixXf::Zero(w.cols(), y.cols());
   if (x.size() == 0) return x;  // it has no memory, and null must not be moved
   const Index height = 128, stride = (w.cols() + 15) / 16 * 16 + 16;
-  Buffer<float> panel(static_cast<std::size_t>(std::min(height, w.rows()) * stride));
+  Buffer<float> panel(room_for(std::min(height, w.rows()), stride));
   for (Index i = 0; i < w.rows(); i += height) {
     const Index rows = std::min(height, w.rows() - i);
     for_each_slice(rows, 16, [&](Index first, Index last) {

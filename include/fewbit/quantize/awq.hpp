@@ -81,7 +81,7 @@ double output_loss(const OutputError& inputs, const RowMajor& w, const RowMajor&
   for_each_slice(w.rows(), 16, [&](Index first, Index last) {
     constexpr Index tall = 16;
     const Index stride = (w.cols() + 15) / 16 * 16 + 16;
-    std::vector<float> errors(static_cast<std::size_t>(tall * stride));
+    std::vector<float> errors(room_for(tall, stride));
     for (Index i = first; i < last; i += tall) {
       const Index rows = std::min(tall, last - i);
       for (Index r = 0; r < rows; ++r)

@@ -37,8 +37,7 @@ template <class T>
 struct PaddedSquare {
   Index n, stride;
   Buffer<T> data;
-  explicit PaddedSquare(Index size)
-      : n(size), stride((size + 15) / 16 * 16 + 16), data(static_cast<std::size_t>(n * stride)) {}
+  explicit PaddedSquare(Index size) : n(size), stride((size + 15) / 16 * 16 + 16), data(room_for(n, stride)) {}
   T* row(Index i) { return data.data() + i * stride; }
   const T* row(Index i) const { return data.data() + i * stride; }
 };
@@ -146,8 +145,7 @@ struct FeedbackRows {
   Buffer<float> weights, targets;
 
   FeedbackRows(Index height, Index columns)
-      : rows(height), stride((columns + 15) / 16 * 16 + 16), weights(static_cast<std::size_t>(rows * stride)),
-        targets(weights.size()) {}
+      : rows(height), stride((columns + 15) / 16 * 16 + 16), weights(room_for(rows, stride)), targets(weights.size()) {}
   void set(Index i, Index a, float w) {
     const auto at = static_cast<std::size_t>(i * stride + a);
     weights[at] = targets[at] = w;
@@ -160,7 +158,7 @@ struct FeedbackErrors {
   Buffer<float> errors, targets;  // by rows of last - first
 
   FeedbackErrors(Index from, Index to, Index rows)
-      : first(from), last(to), errors(static_cast<std::size_t>((to - from) * rows)), targets(errors.size()) {}
+      : first(from), last(to), errors(room_for(to - from, rows)), targets(errors.size()) {}
   Index width() const { return last - first; }
   float target(Index i, Index a) const { return targets[static_cast<std::size_t>(i * width() + a - first)]; }
 };

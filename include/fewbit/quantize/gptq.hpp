@@ -116,7 +116,7 @@ QuantizedMatrix gptq(const Eigen::MatrixBase<Derived>& w, const Hessian& hessian
       FeedbackRows tile(std::min(height, last - top), n);
       for (Index i = 0; i < tile.rows; ++i)
         for (Index a = 0; a < n; ++a) tile.set(i, a, weights(top + i, c.inputs[static_cast<std::size_t>(a)]));
-      std::vector<std::uint16_t> codes(static_cast<std::size_t>(tile.rows * n));  // by rows, as they will be packed
+      std::vector<std::uint16_t> codes(room_for(tile.rows, n));  // by rows, as they will be packed
       for (Index end = n, begin = n; end > 0; end = begin) {
         begin = std::max<Index>(0, end - options.block);
         // A block ends where a group does if that is to be fitted to all that came before.

@@ -26,7 +26,7 @@ class SampleProducts {
   SampleProducts(Eigen::MatrixXd sum, bool symmetric) : sum_(std::move(sum)), symmetric_(symmetric) {}
 
   void add(const Samples& x, const Samples& y) {
-    waiting_x_.resize(static_cast<std::size_t>(sum_.rows() * stride));
+    waiting_x_.resize(room_for(sum_.rows(), stride));
     if (!symmetric_) waiting_y_.resize(waiting_x_.size());
     for (Index first = 0, taken = 0; first < x.cols(); first += taken) {
       taken = std::min(x.cols() - first, batch - waiting_);

@@ -25,8 +25,7 @@ class OutputError {
  public:
   // Of all samples x[in, samples].
   explicit OutputError(const Eigen::Ref<const Eigen::MatrixXf>& x)
-      : inputs_(x.rows()), samples_(x.cols()), stride_((inputs_ + 15) / 16 * 16 + 32),
-        x_(static_cast<std::size_t>(samples_ * stride_)) {
+      : inputs_(x.rows()), samples_(x.cols()), stride_((inputs_ + 15) / 16 * 16 + 32), x_(room_for(samples_, stride_)) {
     for (Index c = 0; c < samples_; ++c) {
       std::copy_n(x.col(c).data(), inputs_, column(c));
       std::fill(column(c) + inputs_, column(c) + stride_, 0.f);
@@ -97,7 +96,7 @@ class OutputError {
     unit_ *= std::ldexp(1., e);
   }
   void add_scaled(const ErrorRows& e, int exponent, double* loss) const {
-    std::vector<float> errors(static_cast<std::size_t>(e.rows * e.stride));
+    std::vector<float> errors(room_for(e.rows, e.stride));
     for (std::size_t k = 0; k < errors.size() - static_cast<std::size_t>(e.stride - (e.width + 15) / 16 * 16); ++k)
       errors[k] = std::ldexp(e.errors[k], -exponent);
     std::vector<double> scaled(static_cast<std::size_t>(e.rows));

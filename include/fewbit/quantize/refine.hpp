@@ -28,7 +28,7 @@ QuantizedMatrix refine(QuantizedMatrix q, const Eigen::MatrixBase<Derived>& w, c
 
   constexpr Index height = 64;
   for_each_slice(q.rows(), 16, [&](Index first, Index last) {
-    std::vector<double> errors(static_cast<std::size_t>(height * n)), gradient(errors.size());
+    std::vector<double> errors(room_for(height, n)), gradient(errors.size());
     InputColumns columns(q);
     for (Index top = first; top < last; top += height) {
       const Index rows = std::min(height, last - top);

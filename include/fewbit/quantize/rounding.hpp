@@ -62,10 +62,18 @@ unsigned integer_code(float w, Affine a, const Levels& l, Round&& round) {
   return static_cast<unsigned>(level - l.first());
 }
 
+// To the nearest whole number, halves away from zero: what std::round should be, which mingw's is not for the float
+// below a half, nor for odd numbers from 2^23 on. What is behind the point of a float is a float; that of an infinity
+// is a NaN, and it stays.
+inline float round_away(float t) {
+  const float toward = std::trunc(t);
+  return std::fabs(t - toward) >= 0.5f ? toward + std::copysign(1.f, t) : toward;
+}
+
 // The code of weight k of a row under half_away.
 struct HalfAway {
   unsigned operator()(float w, Affine a, const Levels& l, std::size_t) const {
-    if (l.uniform()) return integer_code(w, a, l, [](float t) { return std::round(t); });
+    if (l.uniform()) return integer_code(w, a, l, round_away);
     const float u = w / a.scale + a.zero;
     const unsigned code = kernel::scalar::nearest_entry(u, l);
     const auto lower = static_cast<int>(code);

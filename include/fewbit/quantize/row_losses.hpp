@@ -98,7 +98,7 @@ Eigen::VectorXd row_losses(const Eigen::MatrixBase<Derived>& w, const QuantizedM
   const Rows<Derived> source(w);
   constexpr Index height = 64;
   for_each_slice(q.rows(), 16, [&](Index first, Index last) {
-    std::vector<double> errors(static_cast<std::size_t>(height * n)), by_others(errors.size());
+    std::vector<double> errors(room_for(height, n)), by_others(errors.size());
     for (Index top = first; top < last; top += height) {
       const Index rows = std::min(height, last - top);
       input_errors(source, q, top, rows, errors.data());

@@ -32,7 +32,7 @@ class Bytes {
     const std::uint32_t low = u16();
     return low | u16() << 16;
   }
-  float f32() { return std::bit_cast<float>(u32()); }
+  float f32() { return fewbit::bit_cast<float>(u32()); }
   bool flag() { return u8() % 2 != 0; }
   // 0 .. n - 1, for n up to 65536.
   std::size_t below(std::size_t n) { return (n <= 256 ? u8() : u16()) % n; }
