@@ -1,0 +1,36 @@
+#!/bin/sh
+# Builds the playground: one HTML file with the library inside, compiled to WebAssembly.
+#
+#   sh examples/playground/build.sh [FOLDER]
+#
+# Installs what is missing on Debian and Ubuntu. The page is FOLDER/index.html, build/playground/index.html otherwise.
+set -eu
+
+root=$(cd "$(dirname "$0")/../.." && pwd)
+build=${1:-$root/build/playground}
+here=$root/examples/playground
+cd "$root"
+
+# shellcheck source=../../cmake/ensure_packages.sh
+. "$root/cmake/ensure_packages.sh"
+ensure_packages emscripten=em++ nodejs=node libeigen3-dev
+eigen=${EIGEN_INCLUDE:-/usr/include/eigen3}
+
+# Debian's Emscripten keeps its libraries compiled in the system's cache, and finds acorn only on this path.
+unset EM_CACHE
+export NODE_PATH="${NODE_PATH:-/usr/share/nodejs}"
+
+mkdir -p "$build/include"
+ln -sfn "$eigen/Eigen" "$build/include/Eigen" # Emscripten warns of system folders on the include path
+
+exports=_malloc,_free
+for name in $(sed -n 's/^const .*\(playground_[a-z_]*\)(.*/\1/p; s/^std::size_t \(playground_[a-z_]*\)(.*/\1/p' "$here/playground.hpp"); do
+  exports=$exports,_$name
+done
+
+# -fwasm-exceptions: smaller than -fexceptions by a tenth, and needs nothing of JavaScript. The JavaScript that em++
+# writes is not used; system.js has the little that is asked for.
+em++ -std=c++20 -O2 -fwasm-exceptions -DNDEBUG -Wall -Wextra -I include -I "$build/include" \
+  "$here/playground.cpp" --no-entry -sALLOW_MEMORY_GROWTH=1 -sWASM_BIGINT=1 "-sEXPORTED_FUNCTIONS=$exports" \
+  -o "$build/playground.js"
+node "$here/make_page.mjs" "$build/playground.wasm" "$build/index.html"

@@ -1,0 +1,126 @@
+// The page: opens the library, and keeps its two tabs and its address in step.
+
+import { readAddress, setView, viewOf, writeAddress } from './address.js';
+import { Demo } from './demo.js';
+import { Library } from './library.js';
+import { Snap } from './snap.js';
+import { WeightFields } from './weights.js';
+
+const message = document.getElementById('message');
+function say(text) {
+  message.hidden = !text;
+  message.textContent = text ?? '';
+}
+
+class Page {
+  constructor(library) {
+    const changed = () => this.changed();
+    const own = () => {
+      ++this.own;
+      this.changed();
+    };
+    this.own = 0; // counts the user's weights
+    this.pending = false;
+    const demo = new Demo(document.getElementById('demo-panel'), library);
+    const snap = new Snap(document.getElementById('snap-panel'), library, changed);
+    this.tabs = { demo, snap };
+    for (const [name, tab] of Object.entries(this.tabs)) {
+      tab.weights = new WeightFields(tab.form, library, own);
+      tab.form.addEventListener('input', changed);
+      tab.form.addEventListener('submit', (event) => event.preventDefault());
+      tab.button = document.getElementById(`tab-${name}`);
+      tab.button.addEventListener('click', () => this.show(name));
+      tab.button.addEventListener('keydown', (event) => {
+        if (!['ArrowLeft', 'ArrowRight'].includes(event.key)) return;
+        this.show(name === 'demo' ? 'snap' : 'demo');
+        this.tab.button.focus();
+      });
+    }
+    document.getElementById('predictions').addEventListener('click', (event) => this.follow(event.target.dataset.view));
+    this.acceptFiles();
+    setView(snap.form, 'weights=normal&shape=1x10000');
+    this.views = { demo: viewOf(demo.form), snap: viewOf(snap.form) };
+    addEventListener('hashchange', () => this.open());
+    this.open();
+  }
+
+  get tab() {
+    return this.tabs[this.name];
+  }
+
+  // Shows what the address says.
+  open() {
+    const { tab, view } = readAddress();
+    const name = tab in this.tabs ? tab : 'demo';
+    this.show(name, view || this.views[name]);
+  }
+
+  show(name, view = this.views[name]) {
+    this.name = name;
+    for (const [other, tab] of Object.entries(this.tabs)) {
+      tab.root.hidden = other !== name;
+      tab.button.setAttribute('aria-selected', String(other === name));
+      tab.button.tabIndex = other === name ? 0 : -1;
+    }
+    this.set(view);
+  }
+
+  // A view as it stands, even one that the form has no fields for: the library says what is wrong with it.
+  set(view) {
+    setView(this.tab.form, view);
+    this.tab.weights.update();
+    this.tab.update();
+    const wanted = new URLSearchParams(view);
+    for (const [key, value] of new URLSearchParams(viewOf(this.tab.form)))
+      if (!wanted.has(key)) wanted.set(key, value);
+    this.draw(wanted.toString());
+  }
+
+  // The view of a prediction, with these weights.
+  follow(view) {
+    if (!view) return;
+    for (const [key, value] of new URLSearchParams(view)) this.tab.form.elements.namedItem(key).value = value;
+    this.changed();
+  }
+
+  // Drawn once a frame, however often a slider says that it was moved.
+  changed() {
+    this.tab.weights.update();
+    this.tab.update();
+    if (this.pending) return;
+    this.pending = true;
+    requestAnimationFrame(() => {
+      this.pending = false;
+      this.draw(viewOf(this.tab.form));
+    });
+  }
+
+  draw(view) {
+    const start = performance.now(), keys = new URLSearchParams(view);
+    const weights = ['weights', 'shape', 'spread', 'seed'].map((key) => keys.get(key)).join(' ');
+    this.views[this.name] = view;
+    say(this.tab.draw(view, keys.get('weights') === 'own' ? `own ${this.own}` : weights));
+    performance.clearMeasures('draw');
+    performance.measure('draw', { start, detail: view });
+    writeAddress(this.name, view);
+  }
+
+  acceptFiles() {
+    addEventListener('dragover', (event) => event.preventDefault());
+    addEventListener('drop', (event) => {
+      event.preventDefault();
+      const file = event.dataTransfer?.files[0];
+      if (file) this.tab.weights.takeFile(file).catch((error) => say(error.message));
+    });
+  }
+}
+
+async function start() {
+  const roomy = matchMedia('(min-width: 56rem)').matches;
+  for (const details of document.querySelectorAll('details')) details.open = roomy;
+  const base64 = document.getElementById('wasm').textContent;
+  const bytes = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
+  new Page(await Library.open(bytes));
+  document.body.dataset.ready = '';
+}
+start().catch((error) => say(`fewbit: the library cannot run in this browser: ${error.message}`));
