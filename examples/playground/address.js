@@ -1,7 +1,8 @@
 // The view in the address of the page: #demo?bits=4&scheme=linear, the question that native.cpp answers too.
 
-export function readAddress() {
-  const [tab, view = ''] = decodeURIComponent(location.hash.slice(1)).split(/\?(.*)/s);
+export function readAddress(url) {
+  const hash = new URL(url).hash.slice(1);
+  const [tab, view = ''] = hash.split(/\?(.*)/s);
   return { tab, view };
 }
 

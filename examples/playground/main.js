@@ -40,17 +40,17 @@ class Page {
     this.acceptFiles();
     setView(snap.form, 'weights=normal&shape=1x10000');
     this.views = { demo: viewOf(demo.form), snap: viewOf(snap.form) };
-    addEventListener('hashchange', () => this.open());
-    this.open();
+    addEventListener('hashchange', (event) => this.open(event.newURL));
+    this.open(location.href);
   }
 
   get tab() {
     return this.tabs[this.name];
   }
 
-  // Shows what the address says.
-  open() {
-    const { tab, view } = readAddress();
+  // Shows what an address says.
+  open(url) {
+    const { tab, view } = readAddress(url);
     const name = tab in this.tabs ? tab : 'demo';
     this.show(name, view || this.views[name]);
   }
@@ -70,10 +70,9 @@ class Page {
     setView(this.tab.form, view);
     this.tab.weights.update();
     this.tab.update();
-    const wanted = new URLSearchParams(view);
-    for (const [key, value] of new URLSearchParams(viewOf(this.tab.form)))
-      if (!wanted.has(key)) wanted.set(key, value);
-    this.draw(wanted.toString());
+    const said = new URLSearchParams(view), rest = new URLSearchParams(viewOf(this.tab.form));
+    for (const key of said.keys()) rest.delete(key);
+    this.draw([view, rest].filter(String).join('&'));
   }
 
   // The view of a prediction, with these weights.
@@ -99,7 +98,11 @@ class Page {
     const start = performance.now(), keys = new URLSearchParams(view);
     const weights = ['weights', 'shape', 'spread', 'seed'].map((key) => keys.get(key)).join(' ');
     this.views[this.name] = view;
-    say(this.tab.draw(view, keys.get('weights') === 'own' ? `own ${this.own}` : weights));
+    try {
+      say(this.tab.draw(view, keys.get('weights') === 'own' ? `own ${this.own}` : weights));
+    } catch (error) {
+      say(`fewbit: the program has stopped, load the page again: ${error.message}`);
+    }
     performance.clearMeasures('draw');
     performance.measure('draw', { start, detail: view });
     writeAddress(this.name, view);

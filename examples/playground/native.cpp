@@ -59,7 +59,7 @@ std::vector<std::string> documents() {
     all.push_back(std::string("demo?weights=outlier&shape=64x512&spread=0.02&scheme=linear&") + scales);
   for (const char* scheme : {"linear", "asymmetric"})
     all.push_back(std::string("demo?weights=relu&shape=1x1000&spread=0.5&scheme=") + scheme);
-  for (const char* bits : {"8", "4", "2"})
+  for (const char* bits : {"4", "2"})
     all.push_back(std::string("snap?weights=normal&shape=1x1000&spread=0.5&bits=") + bits);
   for (const char* grid : {"even", "nf4", "nf4_blog", "lloyd"})
     all.push_back(std::string("snap?weights=normal&shape=1x10000&grid=") + grid);

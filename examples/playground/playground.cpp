@@ -83,7 +83,7 @@ fewbit::Granularity granularity(const View& view) {
   switch (view.choice("per", {"tensor", "channel", "group"})) {
     case 0: return fewbit::per_tensor(scale);
     case 1: return fewbit::per_channel(scale);
-    default: return fewbit::per_group(view.integer("group", 32, 1, example::most_weights), scale);
+    default: return fewbit::per_group(view.integer("group", 8, 1, example::most_weights), scale);
   }
 }
 
@@ -398,16 +398,19 @@ class Snap {
     most_ = most_of(W);
 
     measure_blocks(blocks);
-    std::vector<Way> ways = ways_to(bits);
-    std::size_t best = 0;
-    for (std::size_t k = 0; k < ways.size(); ++k) {
-      Way& way = ways[k];
-      if (!way.possible) continue;
+    std::vector<Way> ways = fixed_ways(bits);
+    const auto measure = [&](Way& way) {
+      if (!way.possible) return;
       fewbit::QuantizedMatrix q = way.quantize(W, blocks);
       way.report = fewbit::compare(W, fewbit::dequantize<Matrix>(q));
-      if (way.report.mse < ways[best].report.mse) best = k;
-      if (static_cast<int>(k) == wanted) q_ = std::move(q);
-    }
+      if (static_cast<int>(&way - ways.data()) == wanted) q_ = std::move(q);
+    };
+    for (Way& way : ways) measure(way);
+    ways.push_back(lloyd_max(1 << bits, wanted == 4));  // after the others, which say best what is wrong with weights
+    measure(ways.back());
+    const auto least = std::min_element(ways.begin(), ways.end(),
+                                        [](const Way& a, const Way& b) { return a.report.mse < b.report.mse; });
+    const auto best = static_cast<std::size_t>(least - ways.begin());
     choose_dots();
     return described(ways, static_cast<std::size_t>(wanted), best);
   }
@@ -456,7 +459,7 @@ class Snap {
     return w;
   }
 
-  std::vector<Way> ways_to(int bits) const {
+  static std::vector<Way> fixed_ways(int bits) {
     const fewbit::Symmetric symmetric(bits);
     // The blog compares with np.linspace(-1, 1, 16).
     const int count = 1 << bits;
@@ -471,13 +474,12 @@ class Snap {
     ways.push_back(codebook("nf4", "NF4", "QLoRA's table", fewbit::nf4));
     ways.push_back(codebook("nf4_blog", "NF4 of the blog", "another table", fewbit::nf4_blog));
     if (bits != 4) ways[2] = impossible(ways[2]), ways[3] = impossible(ways[3]);
-    ways.push_back(lloyd_max(count));
     return ways;
   }
 
   // Fitted to the weights, or to every n-th if they are many. One scale leaves them in their own units, as the blog's
   // example has them.
-  Way lloyd_max(int count) const {
+  Way lloyd_max(int count, bool needed) const {
     constexpr Index enough = 20'000;
     const Matrix& W = weights_.matrix();
     const Index step = (W.size() + enough - 1) / enough;
@@ -486,8 +488,8 @@ class Snap {
     for (Index k = 0; k < W.size(); k += step)
       samples.push_back(block_most_.size() == 1 ? W.data()[k] : static_cast<float>(unit(k)));
     const auto [low, high] = std::minmax_element(samples.begin(), samples.end());
-    if (*low == *high)
-      return impossible(codebook("lloyd", "Lloyd-Max", what, fewbit::nf4));  // one value needs no codebook
+    if (*low == *high && !needed)  // the library says no to samples of one value
+      return impossible(codebook("lloyd", "Lloyd-Max", what, fewbit::nf4));
     return codebook("lloyd", "Lloyd-Max", what, fewbit::lloyd_max(samples, count));
   }
 
@@ -561,7 +563,7 @@ class Snap {
     }
     JsonList axis;
     for (const double tick : {-1., -0.5, 0., 0.5, 1.})
-      axis.text(block_most_.size() == 1 ? general(tick * most_, 3) : general(tick, 2));
+      axis.text(block_most_.size() == 1 ? general(tick * most_, 4) : general(tick, 2));
     return JsonObject()
         .text("weights", joined(W.size()))
         .text("blocks", joined(block_most_.size()))
@@ -602,17 +604,25 @@ Snap& snap() {
   return s;
 }
 
+// Nothing, or why an act failed.
+template <class Act>
+std::string failure(Act&& act) {
+  try {
+    act();
+    return {};
+  } catch (const std::bad_alloc&) {
+    return "fewbit: there is not enough memory for this matrix; use a smaller one";
+  } catch (const std::exception& e) {
+    return e.what();
+  }
+}
+
 // The text of an answer, kept until the next one; or why there is none.
 template <class Answer>
 const char* answered(Answer&& answer) {
   static std::string text;
-  try {
-    text = answer();
-  } catch (const std::bad_alloc&) {
-    text = JsonObject().text("error", "fewbit: there is not enough memory for this matrix; use a smaller one").str();
-  } catch (const std::exception& e) {
-    text = JsonObject().text("error", e.what()).str();
-  }
+  if (const std::string error = failure([&] { text = answer(); }); !error.empty())
+    text = JsonObject().text("error", error).str();
   return text.c_str();
 }
 
@@ -621,14 +631,12 @@ const char* take_own(Load&& load) {
   return answered([&] {
     Own& o = own();
     o.W.resize(0, 0), ++o.version;
-    try {
-      o.W = load();
-      example::check_size(o.W.rows(), o.W.cols());
-      o.error.clear();
-    } catch (const std::exception& e) {
-      o.error = e.what();
-      throw;
-    }
+    o.error = failure([&] {
+      Matrix W = load();
+      example::check_size(W.rows(), W.cols());
+      o.W = std::move(W);
+    });
+    if (!o.error.empty()) throw std::runtime_error(o.error);
     return JsonObject().text("rows", joined(o.W.rows())).text("cols", joined(o.W.cols())).str();
   });
 }

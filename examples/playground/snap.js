@@ -49,8 +49,11 @@ export class Snap {
     this.list();
     this.root.querySelector('#snap-title').textContent =
       `${answer.weights} weights snap to the ${answer.levels} levels of ${answer.ways[answer.chosen].name}`;
-    this.root.querySelector('#snap-axis').replaceChildren(
-      ...answer.axis.map((tick) => Object.assign(document.createElement('span'), { textContent: tick })));
+    this.root.querySelector('#snap-axis').replaceChildren(...answer.axis.map((tick, k) => {
+      const label = Object.assign(document.createElement('span'), { textContent: tick });
+      label.style.left = `calc(${pad}px + (100% - ${2 * pad}px) * ${k / (answer.axis.length - 1)})`;
+      return label;
+    }));
     this.root.querySelector('#snap-axis-name').textContent =
       answer.one_scale ? 'weight' : 'weight / largest magnitude of its group';
     this.animate();
