@@ -28,8 +28,9 @@ for name in $(sed -n 's/^const .*\(playground_[a-z_]*\)(.*/\1/p; s/^std::size_t 
   exports=$exports,_$name
 done
 
-# -fwasm-exceptions: smaller than -fexceptions by a tenth, and needs nothing of JavaScript. The JavaScript that em++
-# writes is not used; system.js has the little that is asked for.
+# -fwasm-exceptions: smaller than -fexceptions by a tenth, and needs nothing of JavaScript. -O2: with -O3 -msimd128 a
+# million weights take 17 to 24 ms instead of 19 to 29, and the page grows by 15 KB. The JavaScript that em++ writes is
+# not used; system.mjs has the little that is asked for.
 em++ -std=c++20 -O2 -fwasm-exceptions -DNDEBUG -Wall -Wextra -I include -I "$build/include" \
   "$here/playground.cpp" --no-entry -sALLOW_MEMORY_GROWTH=1 -sWASM_BIGINT=1 "-sEXPORTED_FUNCTIONS=$exports" \
   -o "$build/playground.js"

@@ -5,12 +5,12 @@
 #include <fewbit/fewbit.hpp>
 
 #include <cctype>
-#include <cmath>
 #include <cstdlib>
 #include <string>
 #include <vector>
 
 #include "../demo/demo_weights.hpp"
+#include "../support/table.hpp"
 #include "view.hpp"
 
 namespace example {
@@ -95,5 +95,38 @@ inline Matrix weights_of(const View& view) {
   check_size(rows, cols);
   return draw_weights(view, rows, cols);
 }
+
+// The user's weights, or why there are none; `version` tells one set from the next.
+struct Own {
+  Matrix W;
+  int version = 0;
+  std::string error = "fewbit: there are no weights of yours yet; paste numbers, or open a .npy file";
+};
+inline Own& own() {
+  static Own o;
+  return o;
+}
+
+// The weights that a view names, drawn anew only if it names others than the last one.
+class Weights {
+ public:
+  void take(const View& view) {
+    std::string name;
+    for (const char* key : {"weights", "shape", "spread", "seed"}) name += joined(view.text(key, ""), ' ');
+    if (are_own(view)) {
+      if (!own().error.empty()) throw std::invalid_argument(own().error);
+      name = joined("own ", own().version);
+    }
+    if (name == name_) return;
+    name_.clear();  // a view that throws leaves no weights behind that another would take for its own
+    W_ = are_own(view) ? own().W : weights_of(view);
+    name_ = name;
+  }
+  const Matrix& matrix() const { return W_; }
+
+ private:
+  Matrix W_;
+  std::string name_;
+};
 
 }  // namespace example

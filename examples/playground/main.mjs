@@ -1,10 +1,10 @@
 // The page: opens the library, and keeps its two tabs and its address in step.
 
-import { readAddress, setView, viewOf, writeAddress } from './address.js';
-import { Demo } from './demo.js';
-import { Library } from './library.js';
-import { Snap } from './snap.js';
-import { WeightFields } from './weights.js';
+import { readAddress, setView, viewOf, writeAddress } from './address.mjs';
+import { Demo } from './demo.mjs';
+import { Library } from './library.mjs';
+import { Snap } from './snap.mjs';
+import { WeightFields } from './weights.mjs';
 
 const message = document.getElementById('message');
 function say(text) {
@@ -70,7 +70,8 @@ class Page {
     setView(this.tab.form, view);
     this.tab.weights.update();
     this.tab.update();
-    const said = new URLSearchParams(view), rest = new URLSearchParams(viewOf(this.tab.form));
+    const said = new URLSearchParams(view),
+      rest = new URLSearchParams(viewOf(this.tab.form));
     for (const key of said.keys()) rest.delete(key);
     this.draw([view, rest].filter(String).join('&'));
   }
@@ -95,7 +96,8 @@ class Page {
   }
 
   draw(view) {
-    const start = performance.now(), keys = new URLSearchParams(view);
+    const start = performance.now(),
+      keys = new URLSearchParams(view);
     const weights = ['weights', 'shape', 'spread', 'seed'].map((key) => keys.get(key)).join(' ');
     this.views[this.name] = view;
     try {

@@ -1,6 +1,6 @@
 // The demo's tab: three matrices, what they cost, and the document's predictions.
 
-import { fill, inWords } from './weights.js';
+import { fill, inWords } from './weights.mjs';
 
 const cells_at_once = 1 << 16; // more are judged after they are drawn
 
@@ -40,7 +40,8 @@ export class Demo {
     this.root.querySelector('#demo-bits-shown').textContent = answer.bits;
     this.root.querySelector('#demo-levels').textContent = `${answer.levels} levels`;
     this.root.querySelector('#demo-error-name').textContent = `RMSE ${answer.rmse}`;
-    const { width, height } = answer, fresh = weights !== this.drawn;
+    const { width, height } = answer,
+      fresh = weights !== this.drawn;
     this.panels.classList.toggle('wide', width > 3 * height);
     this.matrices.forEach((matrix, which) => {
       if (which > 0 || fresh) this.paint(matrix.querySelector('canvas'), this.library.pixels(which, width, height));
@@ -81,7 +82,8 @@ export class Demo {
 
   listen(matrix) {
     const place = (event) => {
-      const box = matrix.getBoundingClientRect(), { width, height } = this.answer;
+      const box = matrix.getBoundingClientRect(),
+        { width, height } = this.answer;
       const x = Math.floor(((event.clientX - box.left) / box.width) * width);
       const y = Math.floor(((event.clientY - box.top) / box.height) * height);
       return x >= 0 && y >= 0 && x < width && y < height ? y * width + x : null;

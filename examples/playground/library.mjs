@@ -1,6 +1,6 @@
 // The library: the C functions of playground.hpp, which take texts and give objects.
 
-import { file, system } from './system.js';
+import { file, system } from './system.mjs';
 
 export class Library {
   // From the bytes of its module, compressed by gzip.
@@ -8,7 +8,10 @@ export class Library {
     const stream = new Blob([compressed]).stream().pipeThrough(new DecompressionStream('gzip'));
     const bytes = await new Response(stream).arrayBuffer();
     let exports = null;
-    const { instance } = await WebAssembly.instantiate(bytes, system(() => exports.memory));
+    const { instance } = await WebAssembly.instantiate(
+      bytes,
+      system(() => exports.memory),
+    );
     exports = instance.exports;
     exports.__wasm_call_ctors();
     return new Library(exports);

@@ -25,7 +25,8 @@ export class WeightFields {
 
   // Switches off what the kind has no use for.
   update() {
-    const own = this.kind.value === 'own', waves = this.kind.value === 'waves';
+    const own = this.kind.value === 'own',
+      waves = this.kind.value === 'waves';
     this.fields.querySelector('.own').hidden = !own;
     this.fields.querySelector('.drawn').hidden = own;
     const { shape, spread, seed } = this.form.elements;

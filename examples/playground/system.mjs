@@ -1,6 +1,9 @@
 // What the C library asks of the machine it runs on. There is little: memory, and one file that the user has given.
 
-const no_such_file = -44, bad_descriptor = 8, success = 0, page_bytes = 65536;
+const no_such_file = -44,
+  bad_descriptor = 8,
+  success = 0,
+  page_bytes = 65536;
 const file_descriptor = 3;
 
 // The one file: its name and its bytes. read() moves `at`.
@@ -19,7 +22,8 @@ export function system(memory) {
     if (descriptor !== file_descriptor) return bad_descriptor;
     let sum = 0;
     for (let k = 0; k < count; ++k) {
-      const to = view().getUint32(vectors + 8 * k, true), wanted = view().getUint32(vectors + 8 * k + 4, true);
+      const to = view().getUint32(vectors + 8 * k, true),
+        wanted = view().getUint32(vectors + 8 * k + 4, true);
       const part = file.bytes.subarray(file.at, file.at + wanted);
       new Uint8Array(memory().buffer).set(part, to);
       file.at += part.length;
@@ -40,7 +44,10 @@ export function system(memory) {
   // struct stat: the mode says that it is a file, and the size how long it is.
   function stat(path, to) {
     if (text(path) !== file.name) return no_such_file;
-    const regular = 0x8000, mode_at = 12, size_at = 40, whole = 88;
+    const regular = 0x8000,
+      mode_at = 12,
+      size_at = 40,
+      whole = 88;
     new Uint8Array(memory().buffer, to, whole).fill(0);
     view().setUint32(to + mode_at, regular | 0o444, true);
     view().setBigUint64(to + size_at, BigInt(file.bytes.length), true);

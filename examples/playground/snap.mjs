@@ -1,8 +1,10 @@
 // The playground's tab: weights above, levels below, and the way from one to the other.
 
-import { fill, inWords } from './weights.js';
+import { fill, inWords } from './weights.mjs';
 
-const duration_ms = 700, pad = 14, still = matchMedia('(prefers-reduced-motion: reduce)');
+const duration_ms = 700,
+  pad = 14,
+  still = matchMedia('(prefers-reduced-motion: reduce)');
 
 export class Snap {
   // Calls changed() when another codebook is chosen.
@@ -49,13 +51,16 @@ export class Snap {
     this.list();
     this.root.querySelector('#snap-title').textContent =
       `${answer.weights} weights snap to the ${answer.levels} levels of ${answer.ways[answer.chosen].name}`;
-    this.root.querySelector('#snap-axis').replaceChildren(...answer.axis.map((tick, k) => {
-      const label = Object.assign(document.createElement('span'), { textContent: tick });
-      label.style.left = `calc(${pad}px + (100% - ${2 * pad}px) * ${k / (answer.axis.length - 1)})`;
-      return label;
-    }));
-    this.root.querySelector('#snap-axis-name').textContent =
-      answer.one_scale ? 'weight' : 'weight / largest magnitude of its group';
+    this.root.querySelector('#snap-axis').replaceChildren(
+      ...answer.axis.map((tick, k) => {
+        const label = Object.assign(document.createElement('span'), { textContent: tick });
+        label.style.left = `calc(${pad}px + (100% - ${2 * pad}px) * ${k / (answer.axis.length - 1)})`;
+        return label;
+      }),
+    );
+    this.root.querySelector('#snap-axis-name').textContent = answer.one_scale
+      ? 'weight'
+      : 'weight / largest magnitude of its group';
     this.animate();
     return null;
   }
@@ -65,7 +70,8 @@ export class Snap {
     const { ways, chosen } = this.answer;
     while (this.ways.children.length < ways.length) this.ways.append(this.row());
     ways.forEach((way, k) => {
-      const row = this.ways.children[k], radio = row.querySelector('input');
+      const row = this.ways.children[k],
+        radio = row.querySelector('input');
       const say = (part, text) => (row.querySelector(part).textContent = text);
       row.dataset.way = way.id;
       row.classList.toggle('best', way.best === true);
@@ -74,7 +80,7 @@ export class Snap {
       say('.name small', way.what);
       say('.mse', way.possible ? `MSE ${way.mse}` : this.why(way));
       say('.sqnr', way.possible ? way.sqnr : '');
-      say('.against', way.best ? `${way.against} · least`.replace(/^ · /, '') : way.against ?? '');
+      say('.against', way.best ? `${way.against} · least`.replace(/^ · /, '') : (way.against ?? ''));
       row.querySelector('.share').style.setProperty('--share', way.possible ? way.share : 0);
       row.querySelector('svg').innerHTML = (way.levels ?? [])
         .map((level) => `<path d="M${((level + 1) / 2) * 1000} 0V10"/>`)
@@ -88,7 +94,8 @@ export class Snap {
     const row = document.createElement('label');
     row.className = 'way';
     row.innerHTML =
-      '<input type="radio" name="grid" form="snap-form"><span class="name"><b></b> <small></small></span><span class="mse"></span>' +
+      '<input type="radio" name="grid" form="snap-form"><span class="name"><b></b> <small></small></span>' +
+      '<span class="mse"></span>' +
       '<span class="sqnr"></span><span class="share"></span><span class="against"></span>' +
       '<svg viewBox="0 0 1000 10" preserveAspectRatio="none" aria-hidden="true"></svg>';
     return row;
@@ -113,7 +120,8 @@ export class Snap {
   }
 
   paint() {
-    const { clientWidth: width, clientHeight: height } = this.stage, dense = devicePixelRatio || 1;
+    const { clientWidth: width, clientHeight: height } = this.stage,
+      dense = devicePixelRatio || 1;
     if (width === 0) return;
     Object.assign(this.stage, { width: Math.round(width * dense), height: Math.round(height * dense) });
     const c = this.stage.getContext('2d');
@@ -121,8 +129,12 @@ export class Snap {
     if (!this.answer) return;
     const row = this.ways.children[this.answer.chosen];
     const colour = (name) => getComputedStyle(row).getPropertyValue(name).trim();
-    const ink = colour('--way'), bar = colour('--bar'), faint = colour('--rule');
-    const top = height * 0.42, floor = height * 0.72, x = (unit) => this.x(unit, width);
+    const ink = colour('--way'),
+      bar = colour('--bar'),
+      faint = colour('--rule');
+    const top = height * 0.42,
+      floor = height * 0.72,
+      x = (unit) => this.x(unit, width);
 
     this.paintBars(c, bar, x, top);
     c.strokeStyle = faint;
@@ -131,18 +143,22 @@ export class Snap {
     this.paintDots(c, ink, x);
   }
   paintBars(c, colour, x, top) {
-    const { bars } = this.answer, tallest = Math.max(...bars);
+    const { bars } = this.answer,
+      tallest = Math.max(...bars);
     c.fillStyle = colour;
     bars.forEach((count, k) => {
-      const left = x((2 * k) / bars.length - 1), right = x((2 * (k + 1)) / bars.length - 1);
+      const left = x((2 * k) / bars.length - 1),
+        right = x((2 * (k + 1)) / bars.length - 1);
       const tall = (count / tallest) * (top - 8);
       c.fillRect(left + 0.5, top - tall, Math.max(right - left - 1, 0.5), tall);
     });
   }
   // A line through the weights for each level, and under it how many weights have come to it.
   paintLevels(c, colour, x, top, floor, height) {
-    const { levels } = this.answer.ways[this.answer.chosen], { used } = this.answer;
-    const fullest = Math.max(...used), thick = Math.max(1.5, Math.min(8, (0.3 * (x(1) - x(-1))) / levels.length));
+    const { levels } = this.answer.ways[this.answer.chosen],
+      { used } = this.answer;
+    const fullest = Math.max(...used),
+      thick = Math.max(1.5, Math.min(8, (0.3 * (x(1) - x(-1))) / levels.length));
     c.fillStyle = colour;
     levels.forEach((level, k) => {
       c.globalAlpha = levels.length > 40 ? 0.15 : 0.35;
@@ -156,7 +172,8 @@ export class Snap {
   }
   paintDots(c, colour, x) {
     for (let k = 0; 2 * k < this.dots.length; ++k) {
-      const [from, at, y] = this.place(k), chosen = k === this.selected;
+      const [from, at, y] = this.place(k),
+        chosen = k === this.selected;
       c.strokeStyle = c.fillStyle = colour;
       c.globalAlpha = chosen ? 1 : 0.3;
       c.lineWidth = chosen ? 2 : 1;
@@ -177,7 +194,8 @@ export class Snap {
   }
   // Where a dot comes from, where it is, and its height, which only keeps dots apart.
   place(k) {
-    const [from, to] = this.dots.subarray(2 * k, 2 * k + 2), height = this.stage.clientHeight;
+    const [from, to] = this.dots.subarray(2 * k, 2 * k + 2),
+      height = this.stage.clientHeight;
     const apart = (k * 0.6180339887) % 1;
     return [from, from + (to - from) * this.share, height * (0.45 + 0.24 * apart)];
   }
@@ -186,10 +204,13 @@ export class Snap {
     const stage = this.stage.parentElement;
     const point = (event) => {
       const box = this.stage.getBoundingClientRect();
-      const px = event.clientX - box.left, py = event.clientY - box.top;
-      let nearest = null, least = Infinity;
+      const px = event.clientX - box.left,
+        py = event.clientY - box.top;
+      let nearest = null,
+        least = Infinity;
       for (let k = 0; 2 * k < this.dots.length; ++k) {
-        const [, at, y] = this.place(k), far = Math.hypot(this.x(at, box.width) - px, y - py);
+        const [, at, y] = this.place(k),
+          far = Math.hypot(this.x(at, box.width) - px, y - py);
         if (far < least) [nearest, least] = [k, far];
       }
       if (nearest !== null) this.select(nearest);
