@@ -82,6 +82,7 @@ export class Snap {
       say('.sqnr', way.possible ? way.sqnr : '');
       say('.against', way.best ? `${way.against} · least`.replace(/^ · /, '') : (way.against ?? ''));
       row.querySelector('.share').style.setProperty('--share', way.possible ? way.share : 0);
+      row.classList.toggle('dense', (way.levels ?? []).length > 40);
       row.querySelector('svg').innerHTML = (way.levels ?? [])
         .map((level) => `<path d="M${((level + 1) / 2) * 1000} 0V10"/>`)
         .join('');

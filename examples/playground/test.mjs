@@ -373,8 +373,10 @@ browse('weights move to their levels, unless the user wants no motion', 'snap', 
   await frame();
   assert.equal(await where(), '100');
   await page.emulateMedia({ reducedMotion: 'no-preference' });
-  await page.getByText('Snap again').click();
-  const first = Number(await where());
+  const first = await page.evaluate(() => {
+    document.querySelector('#replay').click();
+    return Number(document.querySelector('#snapped').value);
+  });
   await page.waitForFunction(() => document.querySelector('#snapped').value === '100');
   assert.ok(first < 100, `it was at ${first} already`);
   assert.equal(await look(), snapped);
@@ -416,52 +418,59 @@ browse('the predictions are answered with measured values, also where the docume
   assert.ok((await text('#predictions')).includes(of_normal[2].claims[1].measured));
 });
 
-browse('what cannot be quantized is answered with the library’s sentence, and the page goes on', '', async () => {
-  await show('demo?weights=own&bits=4');
-  assert.equal(await message(), native('demo?weights=own')[0].error);
-  for (const tab of ['demo', 'snap']) {
-    await show(`${tab}?weights=own`);
-    const panel = page.locator(visible),
-      area = panel.locator('textarea');
-    const bad = ['1 2 NaN 4', '1, inf, 2', '1 2 three', '', ' \n ', '1 2\n3', '1e999', '[[1, 2], [3]]', '"\\ ', '0x'];
-    for (const numbers of bad) {
-      await area.fill('1 2'); // so that the next one is a change
-      await area.fill(numbers);
-      await frame();
-      const view = await viewInAddress(),
-        [first, second] = native('--text', numbers, view);
-      const { error } = first.error ? first : second;
-      assert.match(error, /^fewbit: /);
-      assert.equal(await message(), error, numbers);
-      assert.equal((await shown()).bits_per_weight, '–', `${numbers}: figures of other weights`);
+browse(
+  'what cannot be quantized is answered with the library’s sentence, and the page goes on',
+  '',
+  async () => {
+    await show('demo?weights=own&bits=4');
+    assert.equal(await message(), native('demo?weights=own')[0].error);
+    for (const tab of ['demo', 'snap']) {
+      await show(`${tab}?weights=own`);
+      const panel = page.locator(visible),
+        area = panel.locator('textarea');
+      const bad = ['1 2 NaN 4', '1, inf, 2', '1 2 three', '', ' \n ', '1 2\n3', '1e999', '[[1, 2], [3]]', '"\\ ', '0x'];
+      for (const numbers of bad) {
+        await area.fill('1 2'); // so that the next one is a change
+        await area.fill(numbers);
+        await frame();
+        const view = await viewInAddress(),
+          [first, second] = native('--text', numbers, view);
+        const { error } = first.error ? first : second;
+        assert.match(error, /^fewbit: /);
+        assert.equal(await message(), error, numbers);
+        const box = await page.locator('#message').boundingBox();
+        assert.ok(box.y >= 0 && box.y + box.height <= page.viewportSize().height, 'the sentence is out of sight');
+        assert.equal((await shown()).bits_per_weight, '–', `${numbers}: figures of other weights`);
+      }
+      for (const numbers of [
+        '0.5',
+        '0',
+        '1 2 3\n4 5 6',
+        '[[0.25 -1]\n [3e4 5]]',
+        '-7;-7;-7',
+        '1e-30 2e-30',
+        '3e38 -3e38',
+      ]) {
+        await area.fill(numbers);
+        await frame();
+        assert.equal(await page.locator('#message').isVisible(), false, numbers);
+        const view = await viewInAddress();
+        sameFigures(await shown(), native('--text', numbers, view)[1], numbers);
+      }
     }
-    for (const numbers of [
-      '0.5',
-      '0',
-      '1 2 3\n4 5 6',
-      '[[0.25 -1]\n [3e4 5]]',
-      '-7;-7;-7',
-      '1e-30 2e-30',
-      '3e38 -3e38',
-    ]) {
-      await area.fill(numbers);
-      await frame();
-      assert.equal(await page.locator('#message').isVisible(), false, numbers);
-      const view = await viewInAddress();
-      sameFigures(await shown(), native('--text', numbers, view)[1], numbers);
-    }
-  }
-  await page.locator(visible).locator('textarea').fill('4 4');
-  await page.getByText('Lloyd-Max').click({ force: true }); // switched off: one value needs no codebook
-  await frame();
-  assert.match(await viewInAddress(), /grid=int/);
-  await show('snap?weights=own&grid=lloyd');
-  assert.equal(await message(), native('--text', '4 4', 'snap?weights=own&grid=lloyd')[1].error);
-  assert.match(await message(), /give two distinct values or more/);
-  await page.locator(visible).locator('textarea').fill('4 5');
-  await frame();
-  assert.equal(await page.locator('#message').isVisible(), false);
-});
+    await page.locator(visible).locator('textarea').fill('4 4');
+    await page.getByText('Lloyd-Max').click({ force: true }); // switched off: one value needs no codebook
+    await frame();
+    assert.match(await viewInAddress(), /grid=int/);
+    await show('snap?weights=own&grid=lloyd');
+    assert.equal(await message(), native('--text', '4 4', 'snap?weights=own&grid=lloyd')[1].error);
+    assert.match(await message(), /give two distinct values or more/);
+    await page.locator(visible).locator('textarea').fill('4 5');
+    await frame();
+    assert.equal(await page.locator('#message').isVisible(), false);
+  },
+  { viewport: { width: 1280, height: 500 } },
+);
 
 browse('a .npy file can be opened or dropped, and a damaged one is named', 'demo', async () => {
   const panel = page.locator(visible),
@@ -653,14 +662,14 @@ const contrast = (a, b) =>
 
 const pictures = join(build, 'pictures');
 for (const colorScheme of ['light', 'dark'])
-  for (const width of [1280, 360])
+  for (const width of [1280, 900, 360])
     browse(
       `it can be read ${width} pixels wide and ${colorScheme}`,
       '',
       async () => {
         mkdirSync(pictures, { recursive: true });
         for (const tab of ['demo', 'snap']) {
-          await show(`${tab}?bits=4`);
+          await show(tab === 'demo' ? 'demo?bits=4' : 'snap?weights=normal&shape=1x10000&grid=nf4');
           assert.ok(
             await page.evaluate(() => document.documentElement.scrollWidth <= innerWidth),
             'it is wider than the screen',
@@ -678,6 +687,8 @@ for (const colorScheme of ['light', 'dark'])
                 }),
           );
           assert.ok(pairs.length > 20);
+          const heights = await page.$$eval(`${visible} .way`, (all) => all.map((row) => row.offsetHeight));
+          assert.ok(Math.max(0, ...heights) < 110, `rows of levels are ${heights} pixels high`);
           for (const [ink, paper, words] of pairs)
             assert.ok(contrast(ink, paper) >= 4.5, `${words}: ${contrast(ink, paper).toFixed(1)}, ${ink} on ${paper}`);
           await page.screenshot({ path: join(pictures, `${tab}-${width}-${colorScheme}.png`), fullPage: true });
