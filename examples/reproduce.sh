@@ -81,7 +81,8 @@ run() {
 }
 
 for expected in "$root"/examples/blog/*.expected "$root"/examples/demo/*.expected "$root"/examples/tour/*.expected \
-  "$root"/examples/calibration/*.expected "$root"/examples/qlora/*.expected; do
+  "$root"/examples/calibration/*.expected "$root"/examples/qlora/*.expected \
+  "$root"/examples/playground/*.expected; do
   folder=${expected%/*}
   name=${expected##*/}
   run "${folder##*/}" "${name%.expected}"
