@@ -96,7 +96,7 @@ Granularity some_granularity(std::size_t i, ScaleType t = ScaleType::f32) {
 MatrixXf row_of(const std::vector<float>& weights) {
   return Eigen::Map<const Eigen::RowVectorXf>(weights.data(), static_cast<Index>(weights.size()));
 }
-float float_of(std::uint32_t bits) { return std::bit_cast<float>(bits); }
+float float_of(std::uint32_t bits) { return fewbit::bit_cast<float>(bits); }
 
 // That the first weight in row order that is not finite is named.
 Outcome first_named(const MatrixXf& w) {
@@ -593,8 +593,10 @@ std::vector<Request> requests() {
     });
 
   static const float one = 1;  // stands for matrices that are not there
-  const std::pair<Index, Index> absurd[] = {{Index{1} << 40, Index{1} << 40}, {Index{1} << 61, 4}, {4, Index{1} << 61},
-                                            {Index{3} << 31, Index{3} << 30}, {most_index, 2},     {1, most_index}};
+  constexpr int digits = std::numeric_limits<Index>::digits;
+  constexpr Index large = Index{1} << digits * 2 / 3, quarter = Index{1} << (digits - 2), root = Index{3} << digits / 2;
+  const std::pair<Index, Index> absurd[] = {{large, large},   {quarter, 4},    {4, quarter},
+                                            {root, root / 2}, {most_index, 2}, {1, most_index}};
   for (const auto& [rows, cols] : absurd) {
     const Eigen::Map<const support::RowMajor> map(&one, rows, cols);
     for (const Granularity g : {fewbit::per_tensor(), fewbit::per_group(128)})

@@ -161,7 +161,7 @@ void products(Table& t) {
             const QuantizedMatrix q = fewbit::quantize(MatrixXf::Constant(3, n, -0.5f), Symmetric(bits).signed_scale());
             REQUIRE(q.code(2, n - 1) == 0);
             const Int8 x = Int8::Constant(n, 2, -128);
-            const auto sum = static_cast<std::int32_t>(n * 128 * (1 << (bits - 1)));
+            const auto sum = static_cast<std::int32_t>(n * 128 * (Index{1} << (bits - 1)));
             on_every_table([&] {
               CHECK((fewbit::integer_product(q, x).array() == sum).all());
               const MatrixXf y = fewbit::product(q, MatrixXf::Constant(n, 2, -3), fewbit::Activations::int8);

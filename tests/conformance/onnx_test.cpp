@@ -161,8 +161,8 @@ TEST_CASE("DequantizeLinear: eight integer types, per tensor, per axis and in bl
     const QuantizedMatrix q = tensor(c.y, c.type, c.rows, c.cols, {c.block_rows, c.block_cols}, affines);
     const RowMajor w = fewbit::dequantize<RowMajor>(q);
     for (std::size_t k = 0; k < c.decoded.size(); ++k) {
-      tally.check(std::bit_cast<std::uint32_t>(w.data()[k]) == std::bit_cast<std::uint32_t>(c.decoded[k]), c.name, ", ",
-                  k, ": ", w.data()[k], " for ", c.decoded[k]);
+      tally.check(fewbit::bit_cast<std::uint32_t>(w.data()[k]) == fewbit::bit_cast<std::uint32_t>(c.decoded[k]), c.name,
+                  ", ", k, ": ", w.data()[k], " for ", c.decoded[k]);
       infinite += std::isinf(c.decoded[k]);
     }
   }

@@ -142,7 +142,9 @@ TEST_CASE("AWQ's scales of inputs have 1 in their middle", "[awq]") {
   options.report = &report;
   const QuantizedMatrix q = fewbit::awq(w, x, Asymmetric(3), fewbit::per_group(32), options);
   REQUIRE(report.ratio > 0);
-  const auto [least, most] = std::ranges::minmax(q.input_map().scale);
+  const std::vector<float>& scale = q.input_map().scale;
+  const float least = *std::min_element(scale.begin(), scale.end()),
+              most = *std::max_element(scale.begin(), scale.end());
   CHECK(least * most == Approx(1));
   CHECK(most > 1.5f * least);
 }

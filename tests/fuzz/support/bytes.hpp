@@ -4,11 +4,12 @@
 // matrices and each of them counts.
 
 #include <algorithm>
-#include <bit>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+
+#include <fewbit/core/bit_cast.hpp>
 
 #include <support/numbers.hpp>
 
