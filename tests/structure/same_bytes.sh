@@ -56,14 +56,16 @@ emulated=
 if command -v qemu-aarch64 >/dev/null; then emulated=yes; fi
 no_arm=
 while read -r compiler; do
+  name=$(basename "$compiler") # it may be a path
   openmp=$(openmp_of "$compiler" "")
   [ -n "$openmp" ] || echo "no OpenMP for $compiler (Debian: apt-get install libomp-dev): one thread only"
   # Warnings are others' business: under -march=native g++ 12 has some about its own AVX-512 header.
-  add "here-$compiler-O0" "$compiler -w -O0 $openmp"
-  [ -n "$few" ] || add "here-$compiler-O2" "$compiler -w -O2 $openmp"
-  add "here-$compiler-O3" "$compiler -w -O3 -march=native $openmp"
+  add "here-$name-O0" "$compiler -w -O0 $openmp"
+  [ -n "$few" ] || add "here-$name-O2" "$compiler -w -O2 $openmp"
+  add "here-$name-O3" "$compiler -w -O3 -march=native $openmp"
 
-  if is_clang "$compiler"; then cross="$compiler --target=aarch64-linux-gnu"; else cross=aarch64-linux-gnu-$compiler; fi
+  if is_clang "$compiler"; then cross="$compiler --target=aarch64-linux-gnu"; else cross=aarch64-linux-gnu-$name; fi
+  if ! is_clang "$compiler" && ! command -v "$cross" >/dev/null; then cross=aarch64-linux-gnu-g++; fi
   echo '#include <vector>
 int main() {}' >"$scratch/nothing.cpp"
   if [ -z "$emulated" ] || ! $cross -static "$scratch/nothing.cpp" -o "$scratch/nothing" 2>/dev/null; then
@@ -72,10 +74,10 @@ int main() {}' >"$scratch/nothing.cpp"
   fi
   openmp=$(openmp_of "$cross" -static)
   case $openmp in *llvm*) openmp= ;; esac # made for another processor
-  add "arm-$compiler-O2" "$cross -w -static -O2 $openmp"
+  add "arm-$name-O2" "$cross -w -static -O2 $openmp"
   [ -z "$few" ] || continue
-  add "arm-$compiler-O0" "$cross -w -static -O0 $openmp"
-  add "arm-$compiler-O3" "$cross -w -static -O3 -march=armv8.2-a+dotprod $openmp"
+  add "arm-$name-O0" "$cross -w -static -O0 $openmp"
+  add "arm-$name-O3" "$cross -w -static -O3 -march=armv8.2-a+dotprod $openmp"
 done <"$scratch/compilers"
 
 cat >"$scratch/one.sh" <<'ONE'
