@@ -304,7 +304,8 @@ TEST_CASE(
   Tally tally;
   for (const GridCase& c : support::all_grids())
     for (const float value : {huge, -huge, huge * 0.7f, huge * -0.51f})
-      for (const Granularity g : {fewbit::per_tensor(), fewbit::per_channel(), fewbit::per_group(2)}) {
+      for (const Granularity g :
+           {fewbit::per_tensor(), fewbit::per_channel(), fewbit::per_column(), fewbit::per_group(2)}) {
         MatrixXf w = MatrixXf::Constant(2, 3, value);
         tally.check(support::quantize(w, c.grid, g, support::saturating) == support::quantize(w, c.grid, g), c.name,
                     ", ", value);
@@ -312,8 +313,8 @@ TEST_CASE(
         const QuantizedMatrix q = support::quantize(w, c.grid, g, support::saturating);
         tally.check(q(0, 0) == value && q(1, 2) == value && std::isfinite(q(1, 1)), c.name, ", ", value,
                     " beside a NaN decodes to ", q(0, 0));
-        w.row(1).setConstant(value), w(0, 0) = infinity;  // and the infinities of one row are not the next one's
-        if (g == fewbit::per_channel())
+        w.row(1).setConstant(value), w(0, 0) = infinity;  // and the infinity of one block is not the next one's
+        if (g == fewbit::per_channel() || g == fewbit::per_column())
           tally.check(support::quantize(w, c.grid, g, support::saturating)(1, 2) == value, c.name, ", ", value,
                       " below an infinity");
       }

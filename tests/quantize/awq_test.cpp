@@ -150,7 +150,7 @@ TEST_CASE("AWQ's scales of inputs have 1 in their middle", "[awq]") {
 }
 
 TEST_CASE("AWQ's choice does not depend on the unit of the inputs", "[awq]") {
-  const MatrixXf w = support::normal_matrix(12, 64, 263), x = uneven(64, 80, 264);
+  const MatrixXf w = 1024 * support::normal_matrix(12, 64, 263), x = uneven(64, 80, 264);
   const QuantizedMatrix q = fewbit::awq(w, x, Symmetric(3), fewbit::per_group(16));
   for (const int e : {-110, -50, 50, 121}) {
     const MatrixXf other = x.unaryExpr([&](float v) { return std::ldexp(v, e); });
