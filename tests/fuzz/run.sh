@@ -45,7 +45,7 @@ fi
 # npy writes files: not to a disk, where there is a choice.
 [ -n "${TMPDIR:-}" ] || [ ! -w /dev/shm ] || export TMPDIR=/dev/shm
 cat >"$scratch/one.sh" <<'ONE'
-target=$1 log=$scratch/$1.log work=$scratch/work/$1
+target=$1 log=$scratch/$1.log work=$scratch/inputs/$1
 case $target in product) most=192 ;; npy) most=1024 ;; *) most=512 ;; esac
 mkdir -p "$work" "$scratch/broken/$target"
 cp "$root/tests/fuzz/corpus/$target"/* "$work"
@@ -80,7 +80,7 @@ for target in $targets; do
   found=$FEWBIT_FUZZ_FOUND/$target corpus=$root/tests/fuzz/corpus/$target
   mkdir -p "$scratch/merged/$target" "$found"
   cp "$corpus"/* "$scratch/merged/$target"
-  "$scratch/$target" -set_cover_merge=1 -use_counters=0 "$scratch/merged/$target" "$scratch/work/$target" \
+  "$scratch/$target" -set_cover_merge=1 -use_counters=0 "$scratch/merged/$target" "$scratch/inputs/$target" \
     >"$scratch/$target.log" 2>&1 || fail "merging $target"
   for file in "$scratch/merged/$target"/*; do
     [ -f "$corpus/${file##*/}" ] || cp "$file" "$found"
