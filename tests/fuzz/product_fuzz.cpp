@@ -15,8 +15,7 @@
 #include <fewbit/ops/ternary.hpp>
 #include <fewbit/quantize/double_quantize.hpp>
 
-#include <support/matrices.hpp>
-#include <support/oracle.hpp>
+#include <support/expected.hpp>
 
 #include "support/bytes.hpp"
 #include "support/law.hpp"
@@ -176,19 +175,6 @@ std::string place(const QuantizedMatrix& q, Index batch) {
          std::to_string(batch) + " columns";
 }
 
-// W by the definition of the input map: W[i, order[k]] = decoded[i, k] * scale[k].
-MatrixXf by_definition(const QuantizedMatrix& q) {
-  const fewbit::InputMap& map = q.input_map();
-  MatrixXf w(q.rows(), q.cols());
-  for (Index i = 0; i < q.rows(); ++i)
-    for (Index k = 0; k < q.cols(); ++k) {
-      const auto at = static_cast<std::size_t>(k);
-      w(i, map.order.empty() ? k : static_cast<Index>(map.order[at])) =
-          map.scale.empty() ? q(i, k) : oracle::multiply(q(i, k), map.scale[at]);
-    }
-  return w;
-}
-
 // A product in double, and how far from it floats may be: terms * 2^-24 of the sum of magnitudes, or not at all.
 struct Expected {
   MatrixXd exact, bound;
@@ -271,7 +257,7 @@ MatrixXf mapped_by_definition(const fewbit::InputMap& map, const MatrixXf& x) {
 class Judge {
  public:
   explicit Judge(const Case& c)
-      : c_(c), w_(by_definition(c.q)), coded_(c.q.rows(), c.q.cols()),
+      : c_(c), w_(support::mapped(c.q)), coded_(c.q.rows(), c.q.cols()),
         mapped_(mapped_by_definition(c.q.input_map(), c.x)) {
     for (Index i = 0; i < coded_.rows(); ++i)
       for (Index k = 0; k < coded_.cols(); ++k) coded_(i, k) = static_cast<double>(c.q(i, k));

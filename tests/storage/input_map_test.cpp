@@ -17,6 +17,7 @@
 #include <fewbit/quantize/double_quantize.hpp>
 #include <fewbit/storage/input_map.hpp>
 
+#include <support/expected.hpp>
 #include <support/matrices.hpp>
 #include <support/tally.hpp>
 
@@ -39,19 +40,6 @@ InputMap map_of(Index n, bool order, bool scale, std::uint32_t seed) {
   if (scale)
     for (Index k = 0; k < n; ++k) map.scale.push_back(static_cast<float>(std::exp(random.randn()) - 3));
   return map;
-}
-
-// W by the definition: W[i, order[k]] = decoded[i, k] * scale[k].
-MatrixXf mapped(const QuantizedMatrix& q) {
-  const InputMap& map = q.input_map();
-  MatrixXf w(q.rows(), q.cols());
-  for (Index i = 0; i < q.rows(); ++i)
-    for (Index k = 0; k < q.cols(); ++k) {
-      const auto at = static_cast<std::size_t>(k);
-      w(i, map.order.empty() ? k : static_cast<Index>(map.order[at])) =
-          map.scale.empty() ? q(i, k) : oracle::multiply(q(i, k), map.scale[at]);
-    }
-  return w;
 }
 
 }  // namespace
@@ -125,7 +113,7 @@ TEST_CASE("dequantize, products and transposed products see the mapped matrix", 
     for (const int kind : {0, 1, 2, 3}) {
       QuantizedMatrix q = made;
       q.set_input_map(map_of(in, kind % 2 != 0, kind / 2 != 0, 605));
-      const MatrixXf full = mapped(q), back = fewbit::dequantize(q);
+      const MatrixXf full = support::mapped(q), back = fewbit::dequantize(q);
       const std::string place = std::to_string(q.bits()) + " bits, map " + std::to_string(kind) + ": ";
       tally.check(back == full, place, "decodes to another matrix");
       tally.check(fewbit::dequantize<support::RowMajor>(q) == full, place, "decodes to another matrix by rows");

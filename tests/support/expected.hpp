@@ -134,6 +134,19 @@ void judge(Tally& tally, const std::string& place, const MatrixXf& w, const Grid
               q.bits_per_weight(), " bits per weight");
 }
 
+// W by the definition of its input map: W[i, order[k]] = decoded[i, k] * scale[k].
+inline MatrixXf mapped(const fewbit::QuantizedMatrix& q) {
+  const fewbit::InputMap& map = q.input_map();
+  MatrixXf w(q.rows(), q.cols());
+  for (Index i = 0; i < q.rows(); ++i)
+    for (Index k = 0; k < q.cols(); ++k) {
+      const auto at = static_cast<std::size_t>(k);
+      w(i, map.order.empty() ? k : static_cast<Index>(map.order[at])) =
+          map.scale.empty() ? q(i, k) : oracle::multiply(q(i, k), map.scale[at]);
+    }
+  return w;
+}
+
 // Every weight of a matrix equals what q says it decodes to, bit for bit.
 template <class Tally, class Derived>
 void judge_decoded(Tally& tally, const std::string& place, const fewbit::QuantizedMatrix& q,

@@ -5,7 +5,9 @@
 #include <cctype>
 #include <exception>
 #include <functional>
+#include <map>
 #include <optional>
+#include <set>
 #include <stdexcept>
 #include <string>
 #include <typeinfo>
@@ -81,6 +83,24 @@ inline void run(const Request& r) {
   Tally tally;
   check_refusal(tally, r.name + " ", r.outcome, r.ask);
   tally.require(1);
+}
+
+// That requests have names of their own, and that there are so many in all and of each class. `count` has what other
+// tables hold of the classes.
+inline void check_counts(const std::vector<Request>& requests, std::size_t in_all,
+                         const std::vector<std::pair<int, std::size_t>>& at_least,
+                         std::map<int, std::size_t> count = {}) {
+  std::set<std::string> names;
+  for (const Request& r : requests) {
+    INFO(r.number << ": " << r.name);
+    CHECK(names.insert(std::to_string(r.number) + r.name).second);
+    ++count[r.number];
+  }
+  CHECK(requests.size() >= in_all);
+  for (const auto& [number, n] : at_least) {
+    INFO("class " << number << " has " << count[number]);
+    CHECK(count[number] >= n);
+  }
 }
 
 }  // namespace support
