@@ -268,6 +268,27 @@ TEST_CASE("class 4: finite weights decode to finite weights, up to the largest f
   tally.require(30 * 40 * 9);
 }
 
+TEST_CASE("class 4: levels far beyond a table's reach decode to finite weights, however small the scale",
+          "[bad-input][class-4]") {
+  Tally tally;
+  for (int far = 0; far < 128; far += 3) {
+    const std::vector<float> levels{-1, -0.25f, 0.5f, std::ldexp(1.f, far)};
+    const GridCase c{
+        "levels to 2^" + std::to_string(far), fewbit::Codebook(levels, 1), {oracle::Kind::table, 2, levels, 1}};
+    for (int exponent = -120; exponent < 128; exponent += 4) {
+      MatrixXf w(2, 3);
+      w << -1, 0.3f, 0.9f, 0.7f, 0.7f, 0.7f;
+      w *= std::ldexp(1.f, exponent);
+      for (const ScaleType t : {ScaleType::f32, ScaleType::bf16}) {
+        const fewbit::Granularity g = fewbit::per_channel(t);
+        support::judge(tally, c.name + ", weights of 2^" + std::to_string(exponent) + ", ", w, c, g,
+                       support::quantize(w, c.grid, g));
+      }
+    }
+  }
+  tally.require(43 * 62 * 2 * 20);
+}
+
 TEST_CASE("classes 4 and 7: a block of one value near the largest float decodes to a finite one",
           "[bad-input][class-4]") {
   Tally tally;

@@ -127,7 +127,7 @@ template <Grid G, Estimator<G> E>
 class BlockFitter {
  public:
   BlockFitter(const G& grid, const E& estimate, ScaleType scale, NonFinite nonfinite)
-      : grid_(grid, scale), estimate_(estimate), nonfinite_(nonfinite) {}
+      : grid_(grid, scale), estimate_(estimate), nonfinite_(nonfinite), ordinary_(ordinary(grid.levels())) {}
 
   // Of a block `width` weights wide that starts at row i and column j, with the range of its finite weights. `gather`
   // fills an empty vector with its weights, row by row, and is only called if the range alone will not do.
@@ -159,11 +159,15 @@ class BlockFitter {
   static float finite_in_place(float w, Range r) {
     return std::isnan(w) ? kernel::scalar::clamp(0, r.lo, r.hi) : kernel::scalar::clamp(w, r.lo, r.hi);
   }
+  // With scales below this and zero-points up to 2^24, all levels decode to finite weights.
+  static float ordinary(const Levels& l) {
+    return 0x1p104f / std::fmax(0x1p24f, std::fmax(std::fabs(l.first()), std::fabs(l.last())));
+  }
   // As it will be stored.
   template <class Gather>
   Affine settled(Affine a, Range r, Index i, Index j, Gather& gather) {
     // Nearly all are as they will be stored, and far from the end of the floats.
-    if (is_stored_scale(a.scale, grid_.scale_type()) && std::fabs(a.scale) < 0x1p80f && std::fabs(a.zero) <= 0x1p24f)
+    if (is_stored_scale(a.scale, grid_.scale_type()) && std::fabs(a.scale) < ordinary_ && std::fabs(a.zero) <= 0x1p24f)
       return {a.scale, a.zero + 0.f};  // + 0 makes -0 a 0
     const float scale = round_scale(a.scale, grid_.scale_type());
     if (!std::isfinite(scale) || scale == 0 || !std::isfinite(a.zero)) reject(a, i, j);
@@ -210,6 +214,7 @@ class BlockFitter {
   Stored<G> grid_;
   const E& estimate_;
   NonFinite nonfinite_;
+  float ordinary_;
   std::vector<float> block_;
 };
 
