@@ -131,7 +131,7 @@ void count_matrices(const Table& table, Draw& draw) {
 
   const RowMajor w = by_row.topLeftCorner(128, 128);
   fewbit::Hessian hessian(128);
-  hessian.add(by_column.leftCols(512).topRows(128));
+  hessian.add(by_column.topRows(128));
   count(table, "matrix gptq", [&] { fewbit::gptq(w, hessian, int4, fewbit::per_group(32)); });
 }
 

@@ -60,6 +60,21 @@ TEST_CASE("a Hessian is twice the mean of x x^T", "[hessian]") {
   tally.require(100'000);
 }
 
+TEST_CASE("sums of samples that are all alike, whose roundings are too, are within 2^-17", "[hessian]") {
+  support::Tally tally;
+  for (int k = 0; k < 100; ++k) {
+    MatrixXf x(2, 3000);
+    x.row(0).setConstant(1 + 0.01f * static_cast<float>(k)),
+        x.row(1).setConstant(1.37f + 0.005f * static_cast<float>(k));
+    const MatrixXd h = of(x).matrix(), expected = exact(x, x);
+    for (Index i = 0; i < 2; ++i)
+      for (Index j = 0; j < 2; ++j)
+        tally.check(std::fabs(h(i, j) - expected(i, j)) <= 0x1p-17 * std::sqrt(expected(i, i) * expected(j, j)), k,
+                    ": element ", i, ", ", j, " is ", h(i, j), " for ", expected(i, j));
+  }
+  tally.require(400);
+}
+
 TEST_CASE("batches may be cut anywhere", "[hessian]") {
   const MatrixXf x = support::normal_matrix(67, 1300, 1);
   const MatrixXd whole = of(x).matrix();

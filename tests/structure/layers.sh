@@ -29,6 +29,7 @@ awk '
     above["umbrella"] = "config core kernel grid estimate storage eigen quantize ops"
     eigen = " eigen quantize ops io "
     system_only["kernel"] = " immintrin.h arm_neon.h cpuid.h sys/auxv.h asm/hwcap.h "
+    system_only["storage"] = " sys/mman.h "
     system_only["eigen"] = " omp.h "
     system_only["io"] = " unistd.h "
   }

@@ -248,19 +248,25 @@ inline void transposed(std::size_t n, std::size_t rows, const T* w, std::size_t 
       });
     });
     // Where the next columns' sums go may lie far off, each in a page of its own.
-    if (first + 2 * cols <= x.count)
+    const bool has_next = first + 2 * cols <= x.count;
+    if (has_next)
       for (std::size_t c = cols; c < 2 * cols; ++c)
         for (std::size_t i = 0; i < wide; ++i) __builtin_prefetch(to + c * y_stride + L::count * i, 1, 2);
-    for (std::size_t r = 0; r < rows; ++r) {
-      V row[wide];
-      unrolled<wide>([&](auto i) __attribute__((always_inline)) {
-        row[i] = L::load(wide > 1 ? every : some, w + r * stride + k + L::count * i);
-      });
-      unrolled<cols>([&](auto c) __attribute__((always_inline)) {
-        const V factor = L::all(from[c * x.stride + r]);
-        unrolled<wide>([&](auto i)
-                           __attribute__((always_inline)) { sum[i][c] = L::add_product(row[i], factor, sum[i][c]); });
-      });
+    // So may the next columns themselves: they are asked for a line at a time.
+    for (std::size_t top = 0; top < rows; top += L::count) {
+      if (has_next)
+        for (std::size_t c = cols; c < 2 * cols; ++c) __builtin_prefetch(from + c * x.stride + top);
+      for (std::size_t r = top, end = rows - top < L::count ? rows : top + L::count; r < end; ++r) {
+        V row[wide];
+        unrolled<wide>([&](auto i) __attribute__((always_inline)) {
+          row[i] = L::load(wide > 1 ? every : some, w + r * stride + k + L::count * i);
+        });
+        unrolled<cols>([&](auto c) __attribute__((always_inline)) {
+          const V factor = L::all(from[c * x.stride + r]);
+          unrolled<wide>([&](auto i)
+                             __attribute__((always_inline)) { sum[i][c] = L::add_product(row[i], factor, sum[i][c]); });
+        });
+      }
     }
     unrolled<wide>([&](auto i) __attribute__((always_inline)) {
       unrolled<cols>([&](auto c) __attribute__((always_inline)) {

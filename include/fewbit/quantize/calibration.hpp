@@ -98,40 +98,28 @@ struct Calibration {
 
   Calibration(const Hessian& hessian, const GptqOptions& options, GptqReport& report, Progress& progress)
       : feedback(hessian.inputs()) {
-    Eigen::MatrixXd h = hessian.matrix();
-    const Index n = h.rows();
-    double most = h.size() == 0 ? 0 : h.cwiseAbs().maxCoeff(), mean = 0;
-    double unit = 1;  // a power of two: no number of H overflows on its way
-    if (most > 0) {
-      unit = std::ldexp(1., std::max(std::ilogb(most), -1022));
-      h /= unit, most /= unit;
-    }
-    for (Index j = 0; j < n; ++j) {
-      if (h(j, j) > 0) mean += h(j, j);
-      else report.dead_inputs.push_back(j);
-    }
-    mean /= static_cast<double>(std::max<Index>(1, n - static_cast<Index>(report.dead_inputs.size())));
-    // No H of samples is larger off its diagonal than on it: this is for others.
-    mean = most == 0 ? 1 : std::max(mean, most / static_cast<double>(n));
-    for (const Index j : report.dead_inputs) h.row(j).setZero(), h.col(j).setZero(), h(j, j) = mean;
-    inputs.resize(static_cast<std::size_t>(n));
-    std::iota(inputs.begin(), inputs.end(), Index{0});
-    if (options.act_order)
-      std::stable_sort(inputs.begin(), inputs.end(), [&](Index a, Index b) { return h(a, a) > h(b, b); });
-    std::reverse(inputs.begin(), inputs.end());
-
-    const PaddedSquare<double> factor = damped_factor(h, mean, options.damping, report, progress);
-    feedback = feedback_of(factor);
+    double unit = 1;
+    hessian.with_lower([&](const LowerTriangle& h) {
+      const Diagonal d(h, report);
+      unit = d.unit;
+      inputs.resize(static_cast<std::size_t>(h.size()));
+      std::iota(inputs.begin(), inputs.end(), Index{0});
+      if (options.act_order)
+        std::stable_sort(inputs.begin(), inputs.end(), [&](Index a, Index b) { return d.at(a) > d.at(b); });
+      std::reverse(inputs.begin(), inputs.end());
+      factor_damped(h, d, options.damping, report, progress);
+    });
     if (options.asymmetry != 0)
-      drift = drift_of(factor, hessian.deviation() / unit, report.dead_inputs, options.asymmetry);
+      drift = drift_of(feedback.factor, hessian.deviation() / unit, report.dead_inputs, options.asymmetry);
+    feedback.take_factor();
   }
 
   // Rounds columns end - 1 .. begin of the tile by calls of pick(ColumnPart), and tells the columns before.
   template <class Pick>
   void round_block(FeedbackRows& tile, Index begin, Index end, Pick&& pick) const {
-    FeedbackErrors e(begin, end, tile.rows);
+    FeedbackErrors e(begin, end, tile.rows, drift.has_value());
     round_columns(feedback, drift ? &*drift : nullptr, tile, e, pick);
-    push_errors(feedback.weights, e, e.errors, tile, tile.targets);
+    push_errors(feedback, e, e.errors, tile, tile.targets);
     if (!drift) return;
     push_errors(*drift, e, e.targets, tile, tile.targets);
     push_errors(*drift, e, e.targets, tile, tile.weights);
@@ -140,7 +128,7 @@ struct Calibration {
   // What columns end - 1 .. begin become if none of them is rounded, but all that came before is made up for. They move
   // no weights: drift comes from columns that have been rounded.
   FeedbackErrors unrounded(FeedbackRows& tile, Index begin, Index end) const {
-    FeedbackErrors e(begin, end, tile.rows);
+    FeedbackErrors e(begin, end, tile.rows, true);
     Buffer<float> before(e.targets.size());
     for (Index i = 0; i < tile.rows; ++i)
       std::copy_n(tile.targets.data() + i * tile.stride + begin, e.width(), before.data() + i * e.width());
@@ -152,21 +140,60 @@ struct Calibration {
   }
 
  private:
+  // The diagonal of H, the numbers of H over `unit`: a power of two with which none overflows on its way.
+  struct Diagonal {
+    double unit = 1, mean = 0;
+    std::vector<double> elements;
+    std::vector<bool> is_dead;
+
+    Diagonal(const LowerTriangle& h, GptqReport& report) {
+      const Index n = h.size();
+      for (Index j = 0; j < n; ++j) elements.push_back(h.diagonal(j));
+      double most = h.largest;
+      if (most > 0) unit = std::ldexp(1., std::max(std::ilogb(most), -1022)), most /= unit;
+      for (Index j = 0; j < n; ++j) {
+        double& x = elements[static_cast<std::size_t>(j)];
+        x /= unit;
+        is_dead.push_back(!(x > 0));
+        if (x > 0) mean += x;
+        else report.dead_inputs.push_back(j);
+      }
+      mean /= static_cast<double>(std::max<Index>(1, n - static_cast<Index>(report.dead_inputs.size())));
+      // No H of samples is larger off its diagonal than on it: this is for others.
+      mean = most == 0 ? 1 : std::max(mean, most / static_cast<double>(n));
+      for (const Index j : report.dead_inputs) elements[static_cast<std::size_t>(j)] = mean;
+    }
+    double at(Index j) const { return elements[static_cast<std::size_t>(j)]; }
+  };
+
+  // H below its diagonal, in the order of rounding.
+  void reorder(const LowerTriangle& h, const Diagonal& d, PaddedSquare<double>& to) const {
+    std::vector<Index> place(inputs.size());
+    std::vector<double> unit;  // of each column of the result
+    for (Index a = 0; a < to.n; ++a) {
+      const auto j = static_cast<std::size_t>(inputs[static_cast<std::size_t>(a)]);
+      place[j] = a, unit.push_back(d.is_dead[j] ? 0 : 1 / d.unit);
+    }
+    // One input after the other: what is read of columns before lies beside what the last one read.
+    for_each_slice(to.n, 64, [&](Index first, Index last) {
+      for (Index i = first; i < last; ++i) {
+        const Index a = place[static_cast<std::size_t>(i)];
+        const double alive = d.is_dead[static_cast<std::size_t>(i)] ? 0 : 1;
+        double* const row = to.row(a);
+        for (Index b = 0; b < a; ++b)
+          row[b] = h.at(i, inputs[static_cast<std::size_t>(b)]) * alive * unit[static_cast<std::size_t>(b)];
+        row[a] = d.at(i);
+      }
+    });
+  }
+
   // Adds more and more to the diagonal until there is a factor. It ends: at last the diagonal outweighs all the rest.
-  PaddedSquare<double> damped_factor(const Eigen::MatrixXd& h, double mean, double wanted, GptqReport& report,
-                                     Progress& progress) const {
-    const Index n = h.rows();
-    PaddedSquare<double> factor(n);
+  void factor_damped(const LowerTriangle& h, const Diagonal& d, double wanted, GptqReport& report, Progress& progress) {
+    PaddedSquare<double>& factor = feedback.factor;
     for (report.damping = wanted;; ++report.damping_steps) {
-      for_each_slice(n, 64, [&](Index first, Index last) {
-        for (Index a = first; a < last; ++a) {
-          const auto from = h.col(inputs[static_cast<std::size_t>(a)]);
-          for (Index b = 0; b <= a; ++b) factor.row(a)[b] = from[inputs[static_cast<std::size_t>(b)]];
-          factor.row(a)[a] += report.damping * mean;
-        }
-      });
-      double done = 0;
-      if (cholesky(factor, [&](double part) { progress.factored(std::min(1., done += part)); })) return factor;
+      reorder(h, d, factor);
+      for (Index a = 0; a < factor.n; ++a) factor.row(a)[a] += report.damping * d.mean;
+      if (cholesky(factor, [&](double part) { progress.factored(part); })) return;
       report.damping = std::max(1e-4, 4 * report.damping);
     }
   }

