@@ -119,6 +119,65 @@ TEST_CASE("inputs that do not depend on each other: round to nearest, bit for bi
   tally.require(2000);
 }
 
+TEST_CASE("rows of more than one tile, with scales of one level in a million, are round to nearest too",
+          "[gptq][law]") {
+  MatrixXf x = MatrixXf::Zero(20, 20);
+  for (Index j = 0; j < 20; ++j) x(j, j) = 1 + static_cast<float>((j * 7) % 20);
+  const Hessian h = hessian_of(x);
+  MatrixXf w = support::normal_matrix(530, 20, 12);
+  for (Index i = 0; i < w.rows(); i += 3) w.row(i).array() = 1000 + w.row(i).array() * 0.001f;  // zero-points past 2^20
+  support::Tally tally;
+  for (const int bits : {4, 8}) {
+    const fewbit::Asymmetric grid(bits);
+    for (const Granularity& g : {fewbit::per_channel(), fewbit::per_group(8), fewbit::per_block(7, 10)}) {
+      const QuantizedMatrix nearest = fewbit::quantize(w, grid, g);
+      const QuantizedMatrix q = fewbit::gptq(w, h, grid, g, MinMax{});
+      for (Index i = 0; i < w.rows(); ++i)
+        for (Index j = 0; j < w.cols(); ++j)
+          tally.check(q.code(i, j) == nearest.code(i, j), bits, " bits, row ", i, ", column ", j);
+      tally.check(q == nearest, bits, " bits in blocks of ", g.rows, " x ", g.cols);
+      GptqOptions fresh;
+      fresh.scales = GroupScales::fresh, fresh.act_order = false;
+      tally.check(fewbit::gptq(w, h, grid, g, MinMax{}, fresh) == nearest, bits, " bits, scales fitted on the way");
+    }
+  }
+  tally.require(2 * 3 * 10602);
+}
+
+TEST_CASE("the Cholesky factor is Eigen's, whatever the blocks", "[gptq]") {
+  support::Tally tally;
+  for (const Index n : {1, 2, 31, 32, 33, 95, 96, 97, 128, 193, 300, 1130}) {
+    // Diagonals of 1 to 3, what is beside them falls off: a condition of a few hundred.
+    MatrixXd h(n, n);
+    for (Index i = 0; i < n; ++i)
+      for (Index j = 0; j < n; ++j)
+        h(i, j) = std::pow(0.7, std::abs(static_cast<double>(i - j))) * (i == j ? 1 + static_cast<double>(i % 3) : 1);
+    fewbit::PaddedSquare<double> a(n);
+    const auto fill = [&] {
+      for (Index i = 0; i < n; ++i)
+        for (Index j = 0; j <= i; ++j) a.row(i)[j] = h(i, j);
+    };
+    fill();
+    double part = 0;
+    const bool found = fewbit::cholesky(a, [&](double done) {
+      tally.check(done > part && done <= 1, n, ": part ", done, " after ", part);
+      part = done;
+    });
+    tally.check(found && part == 1, n, ": no factor");
+    const MatrixXd expected = h.llt().matrixL();
+    for (Index i = 0; i < n; ++i)
+      for (Index j = 0; j <= i; ++j)
+        tally.check(std::fabs(a.row(i)[j] - expected(i, j)) <= 1e-13, n, ": element ", i, ", ", j, " is ", a.row(i)[j],
+                    " for ", expected(i, j));
+    for (const Index bad : {Index{0}, n / 2, n - 1}) {  // an eigenvalue below 0, first seen there
+      fill();
+      a.row(bad)[bad] = -1e-3;
+      tally.check(!fewbit::cholesky(a, [](double) {}), n, ": a factor in spite of a pivot below 0 at ", bad);
+    }
+  }
+  tally.require(700'000);
+}
+
 TEST_CASE("the formula, an inverse for each column, gives the same codes", "[gptq][law]") {
   support::Tally tally;
   for (std::uint32_t seed = 0; seed < 60; ++seed) {
