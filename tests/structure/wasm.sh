@@ -45,4 +45,4 @@ ls support/kernels.cpp ./*_test.cpp ./*/*_test.cpp | grep -v '/threads/' | compi
 # shellcheck disable=SC2086
 emcc $link "$scratch"/*_test.o "$scratch/catch_main.o" "$scratch/kernels.o" -o "$scratch/tests.js" ||
   fail "the tests do not link for wasm"
-node "$scratch/tests.js" || fail "in node"
+in_halves node "$scratch/tests.js" || fail "in node"

@@ -105,5 +105,5 @@ $cross -static "$scratch"/*_test.o $common -o "$scratch/tests.exe" || fail "the 
 # shellcheck disable=SC2086
 $cross -static -fopenmp "$scratch"/threads/*_test.o $common -o "$scratch/threads.exe" ||
   fail "the tests of threads do not link for Windows"
-"$wine" "$scratch/tests.exe" || fail "on Windows"
+in_halves "$wine" "$scratch/tests.exe" || fail "on Windows"
 OMP_NUM_THREADS=2 "$wine" "$scratch/threads.exe" || fail "on Windows, with threads"

@@ -3,6 +3,7 @@
 #   eigen    Eigen's include folder       scratch  an empty folder of their own
 #   fail TEXT    says why, and exits 1    skip TEXT    this machine cannot run the test: exits 77
 #   clean        the flags of a user who watches for warnings
+#   in_halves COMMAND...    runs a program of tests in two processes, of which one does what goes through every table
 # Every script also runs by hand: sh tests/structure/layers.sh
 
 set -eu
@@ -33,6 +34,15 @@ fail() {
 skip() {
   echo "skipped: $*"
   exit 77
+}
+
+in_halves() {
+  "$@" "every *" >"$scratch/half.log" 2>&1 &
+  half=$! status=0
+  "$@" "~every *" || status=$?
+  wait $half || status=$?
+  cat "$scratch/half.log"
+  return $status
 }
 
 # An instruction set that this CPU has, by the name in /proc/cpuinfo.
