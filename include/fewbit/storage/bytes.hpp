@@ -21,8 +21,8 @@ inline void ask_for_large_pages([[maybe_unused]] void* p, [[maybe_unused]] std::
 #if defined(__linux__)
   constexpr std::size_t page = std::size_t{1} << 21;
   if (bytes < 2 * page) return;
-  const auto start = reinterpret_cast<std::uintptr_t>(p), first = (start + page - 1) / page * page;
-  madvise(reinterpret_cast<void*>(first), (start + bytes - first) / page * page, MADV_HUGEPAGE);  // advice: it may fail
+  const std::size_t before = (page - reinterpret_cast<std::uintptr_t>(p) % page) % page;
+  madvise(static_cast<std::uint8_t*>(p) + before, (bytes - before) / page * page, MADV_HUGEPAGE);  // it may fail
 #endif
 }
 
