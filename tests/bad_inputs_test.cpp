@@ -289,6 +289,23 @@ TEST_CASE("class 4: levels far beyond a table's reach decode to finite weights, 
   tally.require(43 * 62 * 2 * 20);
 }
 
+TEST_CASE("class 4: a scale that is rounded up at the end of the floats gives way by one step",
+          "[bad-input][class-4]") {
+  Tally tally;
+  support::NumPy random(96);
+  MatrixXf w(1, 4);
+  w << huge, -huge, 0.25f * huge, 0;
+  for (int trial = 0; trial < 300; ++trial) {
+    const auto most = static_cast<float>(1 + 3 * random.random_sample());
+    const std::vector<float> levels{-most, -0.25f, 0.5f, most};
+    const GridCase c{
+        "levels to " + std::to_string(most), fewbit::Codebook(levels), {oracle::Kind::table, 2, levels, 0}};
+    support::judge(tally, c.name + ", ", w, c, fewbit::per_tensor(),
+                   support::quantize(w, c.grid, fewbit::per_tensor()));
+  }
+  tally.require(300 * 20);
+}
+
 TEST_CASE("classes 4 and 7: a block of one value near the largest float decodes to a finite one",
           "[bad-input][class-4]") {
   Tally tally;

@@ -5,7 +5,7 @@
 #   sh tests/fuzz/run.sh quantize 600      one of them, longer
 #   sh tests/fuzz/run.sh quantize FILE     one of them on this input, once
 #
-# Each starts from a copy of its corpus. With FEWBIT_FUZZ_FOUND=FOLDER the inputs that reach what the corpus does not are
+# Each starts from a copy of its corpus, and draws as it likes, or by FEWBIT_FUZZ_SEED. With FEWBIT_FUZZ_FOUND=FOLDER the inputs that reach what the corpus does not are
 # left in FOLDER/TARGET, as few as will do. Installs what is missing on Debian or Ubuntu (asks first, unless root).
 . "$(dirname "$0")/../support/check.sh"
 . "$root/cmake/ensure_packages.sh"
@@ -51,6 +51,7 @@ mkdir -p "$work" "$scratch/broken/$target"
 cp "$root/tests/fuzz/corpus/$target"/* "$work"
 before=$(ls "$work" | wc -l)
 "$scratch/$target" -max_total_time="$seconds" -max_len=$most -timeout=30 -rss_limit_mb=2048 -print_final_stats=1 \
+  ${FEWBIT_FUZZ_SEED:+"-seed=$FEWBIT_FUZZ_SEED"} \
   -artifact_prefix="$scratch/broken/$target/" "$work" >"$log" 2>&1
 status=$?
 runs=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")

@@ -113,11 +113,12 @@ inline Affine fit(double lo, double hi, const Grid& g, const Format& f) {
 }
 
 // The affine as it is stored: near the end of the floats the scale gives way, to the largest of its type with which
-// the outermost levels decode to finite weights.
+// the outermost levels do not decode beyond the largest float.
 inline Affine settled(Affine a, const Grid& g, const Format& f) {
-  const double zero = a.zero;
-  const double reach =
-      std::max(std::fabs(static_cast<double>(g.first()) - zero), std::fabs(static_cast<double>(g.last()) - zero));
+  const auto distance = [&](double level) {
+    return std::fabs(static_cast<double>(to_float(level - static_cast<double>(a.zero))));
+  };
+  const double reach = std::max(distance(static_cast<double>(g.first())), distance(static_cast<double>(g.last())));
   const double limit = f32.most / reach;
   if (!std::isfinite(a.scale) || std::fabs(static_cast<double>(a.scale)) <= limit) return a;
   const double u = unit(limit, f);

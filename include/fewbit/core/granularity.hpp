@@ -71,7 +71,7 @@ constexpr bool is_stored_scale(float scale, ScaleType t) {
   return (bit_cast<std::uint32_t>(scale) & extra) == 0 && size >= first_normal(t) && size <= last_normal(t);
 }
 
-// The largest stored value whose product with `reach` is a finite float.
+// The largest stored value whose product with `reach` is not beyond the largest float.
 constexpr float largest_scale(double reach, ScaleType t) {
   const double limit = static_cast<double>(std::numeric_limits<float>::max()) / reach;
   auto u = bit_cast<std::uint32_t>(static_cast<float>(limit));

@@ -174,7 +174,9 @@ class BlockFitter {
     const Affine stored{scale, a.zero + 0.f};
     const Levels& l = grid_.levels();
     const float reach = std::fmax(std::fabs(l.first() - stored.zero), std::fabs(l.last() - stored.zero));
-    if (std::fabs(scale) * reach <= std::numeric_limits<float>::max()) return stored;
+    // Exactly, as largest_scale has it: a product that is rounded down to the largest float is beyond it too.
+    if (static_cast<double>(std::fabs(scale)) * static_cast<double>(reach) <= double{std::numeric_limits<float>::max()})
+      return stored;
     const auto has_infinity = [&] {
       if (nonfinite_ == NonFinite::strict) return false;
       block_.clear();
