@@ -5,8 +5,8 @@
 #   sh tests/fuzz/run.sh quantize 600      one of them, longer
 #   sh tests/fuzz/run.sh quantize FILE     one of them on this input, once
 #
-# Each starts from a copy of its corpus, and draws as it likes, or by FEWBIT_FUZZ_SEED. With FEWBIT_FUZZ_FOUND=FOLDER the inputs that reach what the corpus does not are
-# left in FOLDER/TARGET, as few as will do. Installs what is missing on Debian or Ubuntu (asks first, unless root).
+# Each starts from a copy of its corpus, and draws as it likes, or by FEWBIT_FUZZ_SEED. With FEWBIT_FUZZ_FOUND=FOLDER the
+# inputs that reach what the corpus does not are left in FOLDER/TARGET, as few as will do. Installs what is missing on Debian or Ubuntu (asks first, unless root).
 . "$(dirname "$0")/../support/check.sh"
 . "$root/cmake/ensure_packages.sh"
 ensure_toolchain clang++ libeigen3-dev catch2 libclang-rt-dev || exit 1

@@ -58,6 +58,13 @@ inline bool overflows(const MatrixXf& w, const GridCase& c, fewbit::Granularity 
   return false;
 }
 
+// How near the levels of a table come to 0.
+inline double nearest_zero(const std::vector<float>& table) {
+  double nearest = oracle::f32.most;
+  for (const float level : table) nearest = std::min(nearest, std::fabs(static_cast<double>(level)));
+  return nearest;
+}
+
 template <class Tally>
 void judge(Tally& tally, const std::string& place, const MatrixXf& w, const GridCase& c, fewbit::Granularity g,
            const fewbit::QuantizedMatrix& q) {
@@ -80,8 +87,13 @@ void judge(Tally& tally, const std::string& place, const MatrixXf& w, const Grid
       const BlockRange r = range_of(w, bi * block_rows, bj * block_cols, block_rows, block_cols);
       const fewbit::Affine a = q.affine(bi, bj);
       // An infinity is coded as the last level, and near the end of the floats the scale may have to give way for that.
-      constant.push_back(r.constant() &&
-                         !(r.infinite && (!c.expected.uniform() || std::fabs(r.lo) > 0.5 * oracle::f32.most)));
+      // A table whose levels are all large has no scale for a weight that is small beside them: it would be below
+      // floats.
+      const bool has_room =
+          !(r.infinite && (!c.expected.uniform() || std::fabs(r.lo) > 0.5 * oracle::f32.most)) &&
+          (c.expected.uniform() || r.lo == 0 || std::fabs(r.lo) >= nearest_zero(c.expected.table) * 0x1p-126 ||
+           nearest_zero(c.expected.table) <= 1);
+      constant.push_back(r.constant() && has_room);
       no_zeros = no_zeros && a.zero == 0;
       zeros_are_codes = zeros_are_codes && a.zero >= 0 && a.zero <= static_cast<float>((1 << q.bits()) - 1) &&
                         a.zero == std::nearbyint(a.zero);

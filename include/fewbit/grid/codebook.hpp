@@ -35,7 +35,8 @@ class Codebook {
 
   // A block of one value decodes to it exactly. Most tables hold 0, 1 and -1; one that lacks them gets a zero-point
   // that leaves a power of two p between itself and the level nearest to zero. With p on the level's side, and no more
-  // than the level or 1, level - zero comes out as p again.
+  // than the level or 1, level - zero comes out as p again. (Where all levels are beyond 1, a weight 2^-126 of the
+  // nearest has no such p.)
   constexpr Affine constant(float c) const {
     const float magnitude = c < 0 ? -c : c;
     if (holds(c == 0 ? 0.f : c < 0 ? -1.f : 1.f)) return {c == 0 ? 1.f : magnitude, 0};
