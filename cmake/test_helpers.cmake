@@ -59,10 +59,10 @@ function(fewbit_test_program name)
         list(APPEND environment "OMP_NUM_THREADS=${count}" "ASAN_OPTIONS=detect_leaks=0"
              "TSAN_OPTIONS=ignore_noninstrumented_modules=1")
       endif()
-      # What goes through every table by itself is run once.
+      # What goes through every table by itself is run once. (A filter would let hidden cases in.)
       set(cases "")
       if(NOT isa STREQUAL "best")
-        set(cases "~every table*")
+        set(cases "~[.]~every table*")
       endif()
       add_test(NAME ${test} COMMAND ${name} ${cases})
       set_tests_properties(${test} PROPERTIES LABELS "unit" ENVIRONMENT "${environment}" TIMEOUT 600)
