@@ -2,8 +2,11 @@
 // Sixteen weights of a column at once, each under the Affine of its own row. Rule: the codes and weights of
 // kernel/scalar.hpp, by registers that every processor has.
 
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <cstring>
+#include <vector>
 
 #include <fewbit/core/affine.hpp>
 #include <fewbit/core/levels.hpp>
