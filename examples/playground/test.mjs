@@ -459,6 +459,7 @@ browse(
       }
     }
     await page.locator(visible).locator('textarea').fill('4 4');
+    await frame(); // until then it is still on
     await page.getByText('Lloyd-Max').click({ force: true }); // switched off: one value needs no codebook
     await frame();
     assert.match(await viewInAddress(), /grid=int/);
