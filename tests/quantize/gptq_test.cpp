@@ -147,11 +147,13 @@ TEST_CASE("rows of more than one tile, with scales of one level in a million, ar
 TEST_CASE("the Cholesky factor is Eigen's, whatever the blocks", "[gptq]") {
   support::Tally tally;
   for (const Index n : {1, 2, 31, 32, 33, 95, 96, 97, 128, 193, 300, 1130}) {
-    // Diagonals of 1 to 3, what is beside them falls off: a condition of a few hundred.
+    // Diagonals of 1 to 3, what is beside them falls off, to a half: no element of the factor is so small that it could
+    // be left out.
     MatrixXd h(n, n);
     for (Index i = 0; i < n; ++i)
       for (Index j = 0; j < n; ++j)
-        h(i, j) = std::pow(0.7, std::abs(static_cast<double>(i - j))) * (i == j ? 1 + static_cast<double>(i % 3) : 1);
+        h(i, j) =
+            0.5 + std::pow(0.7, std::abs(static_cast<double>(i - j))) * (i == j ? 1 + static_cast<double>(i % 3) : 1);
     fewbit::PaddedSquare<double> a(n);
     const auto fill = [&] {
       for (Index i = 0; i < n; ++i)
@@ -167,7 +169,7 @@ TEST_CASE("the Cholesky factor is Eigen's, whatever the blocks", "[gptq]") {
     const MatrixXd expected = h.llt().matrixL();
     for (Index i = 0; i < n; ++i)
       for (Index j = 0; j <= i; ++j)
-        tally.check(std::fabs(a.row(i)[j] - expected(i, j)) <= 1e-13, n, ": element ", i, ", ", j, " is ", a.row(i)[j],
+        tally.check(std::fabs(a.row(i)[j] - expected(i, j)) <= 1e-12, n, ": element ", i, ", ", j, " is ", a.row(i)[j],
                     " for ", expected(i, j));
     for (const Index bad : {Index{0}, n / 2, n - 1}) {  // an eigenvalue below 0, first seen there
       fill();

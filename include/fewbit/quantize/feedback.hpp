@@ -214,8 +214,8 @@ void round_columns(const Feedback& f, const PaddedSquare<float>* drift, Feedback
       const Index rows = std::min(few, tile.rows - i0);
       float w[few][few] = {}, t[few][few] = {}, d[few][few] = {}, chosen[few] = {};
       const Index at = i0 * tile.stride + first, out = i0 * e.width() + first - e.first;
-      for (Index i = few; i < std::min(2 * few, tile.rows - i0);
-           ++i) {  // the rows after these, each in a page of its own
+      // The rows after these lie in a page each.
+      for (Index i = few; i < std::min(2 * few, tile.rows - i0); ++i) {
         __builtin_prefetch(tile.weights.data() + at + i * tile.stride);
         __builtin_prefetch(tile.targets.data() + at + i * tile.stride);
       }

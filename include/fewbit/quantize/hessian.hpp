@@ -3,9 +3,9 @@
 // samples come in batches of any size and type, and the sums are the same however they were cut; nothing is answered
 // before the first sample.
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -307,10 +307,11 @@ class Hessian {
     if (x.rows() != inputs_)
       fail_argument("a calibration batch is ", x.rows(), " x ", x.cols(), " where the layer has ", inputs_,
                     " inputs; a column is a sample");
+    if (inputs_ == 0) return;
+    const auto n = static_cast<std::size_t>(inputs_);
     for (Index j = 0; j < x.cols(); ++j) {
       Range range;
-      kernel::active().ranges(x.col(j).data(), static_cast<std::size_t>(inputs_), static_cast<std::size_t>(inputs_),
-                              &range);
+      kernel::active().ranges(x.col(j).data(), n, n, &range);
       if (!(std::isfinite(range.lo) && std::isfinite(range.hi)))
         for (Index i = 0; i < x.rows(); ++i)
           if (!std::isfinite(x(i, j)))
