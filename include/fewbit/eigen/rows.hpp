@@ -1,6 +1,7 @@
 #pragma once
 // Any Eigen expression, seen row by row as contiguous floats, and rows written back to any Eigen matrix. Rule:
-// this is the only place that knows storage orders, strides and scalar types.
+// this is the only place that knows storage orders, strides and scalar types; past it, none is part of a type, so that
+// what walks rows is compiled once for all expressions.
 
 #include <algorithm>
 #include <cstdlib>
@@ -9,6 +10,7 @@
 #include <vector>
 
 #include <fewbit/core/error.hpp>
+#include <fewbit/core/function_ref.hpp>
 #include <fewbit/eigen/abi.hpp>
 #include <fewbit/eigen/threads.hpp>
 
@@ -19,22 +21,31 @@ template <class T>
 inline constexpr bool is_real =
     std::is_floating_point_v<T> || std::is_same_v<T, Eigen::half> || std::is_same_v<T, Eigen::bfloat16>;
 
-// Weights in memory, element (i, j) at data[i * row_stride + j * col_stride]. Strides may be negative.
+struct Element;
+
+// Weights in memory, element (i, j) at data[i * row_stride + j * col_stride]. Strides may be negative. T is the type of
+// an element, or void, const if they are only to be read, where that is left to `element`. By default no weights.
 template <class T>
 struct Strided {
-  T* data;
-  Index rows, cols, row_stride, col_stride;
+  using Float = std::conditional_t<std::is_const_v<T>, const float, float>;
 
-  template <class Derived>
-  static Strided of(Derived& w, T* data) {
-    const bool by_row = Derived::IsRowMajor;
-    return {data, w.rows(), w.cols(), by_row ? w.outerStride() : w.innerStride(),
-            by_row ? w.innerStride() : w.outerStride()};
+  T* data = nullptr;
+  const Element* element = nullptr;
+  Index rows = 0, cols = 0, row_stride = 0, col_stride = 0;
+
+  template <class U>
+  Strided<U> as() const {
+    return {static_cast<U*>(data), element, rows, cols, row_stride, col_stride};
   }
-  // Where a row of adjacent weights starts. A matrix of no columns has no memory, and null must not be moved.
-  T* row(Index i) const { return cols == 0 ? data : data + i * row_stride; }
-  T& at(Index i, Index j) const { return data[i * row_stride + j * col_stride]; }
-  bool is_float_rows() const { return std::is_same_v<std::remove_const_t<T>, float> && (col_stride == 1 || cols <= 1); }
+  auto& at(Index i, Index j) const { return data[i * row_stride + j * col_stride]; }
+
+  bool has_weights() const { return element != nullptr; }
+  bool is_float_rows() const;
+  // Where a row of adjacent floats starts. A matrix of no columns has no memory, and null must not be moved.
+  Float* float_row(Index i) const {
+    Float* const floats = static_cast<Float*>(data);
+    return cols == 0 ? floats : floats + i * row_stride;
+  }
   bool along_columns() const { return std::abs(row_stride) < std::abs(col_stride); }
 
   // Rows are copied in panels. Memory that runs along columns is read 64 rows at a time, four cache lines of each
@@ -44,12 +55,6 @@ struct Strided {
   // Whether rows that are written had better go past the cache: what will not be in it when it is read is written a
   // fifth to a third faster from 32 MiB on, and ruinously slowly well below.
   bool is_streamed() const { return is_float_rows() && rows * cols >= Index{32} * 1024 * 1024 / Index{sizeof(float)}; }
-
-  // Appends a block's weights, row by row.
-  void gather(Index i, Index j, Index height, Index width, std::vector<float>& to) const {
-    for (Index r = 0; r < height; ++r)
-      for (Index c = 0; c < width; ++c) to.push_back(static_cast<float>(at(i + r, j + c)));
-  }
 };
 
 // out[r * out_stride + c] = in[c * in_stride + r] for r, c < 4. Compilers know the shuffles on every instruction set.
@@ -86,9 +91,9 @@ class Panel {
 
   // Takes n rows of w, from `first` on; gives them back.
   template <class T>
-  void read(const Strided<T>& w, Index first, Index n) {
+  void read(const Strided<const T>& w, Index first, Index n) {
     each_strip(w.cols, [&](Index j0, Index j1, Index next) {
-      if constexpr (std::is_same_v<std::remove_const_t<T>, float>)
+      if constexpr (std::is_same_v<T, float>)
         if (w.row_stride == 1) {
           for (Index j = j1; j < next; ++j)
             for (Index i = 0; i < n; i += 16) __builtin_prefetch(&w.at(first + i, j), 0);
@@ -125,13 +130,52 @@ class Panel {
   std::vector<float> data_;
 };
 
-// The rows of an expression. One without memory of its own (a sum, a product, a cast) is evaluated once, in its own
-// storage order; everything else is read where it lies, and must outlive this object.
-template <class Derived>
-class Rows {
+// What the type of an element has to do with; one for each type.
+struct Element {
+  bool is_float;
+  void (*read)(const Strided<const void>& w, Index first, Index n, Panel& to);
+  void (*write)(const Strided<void>& w, Index first, Index n, Panel& from);
+  // Appends a block's weights, row by row.
+  void (*gather)(const Strided<const void>& w, Index i, Index j, Index height, Index width, std::vector<float>& to);
+  double (*at)(const Strided<const void>& w, Index i, Index j);
+};
+
+template <class T>
+inline constexpr Element element_of = {
+    std::is_same_v<T, float>,
+    [](const Strided<const void>& w, Index first, Index n, Panel& to) { to.read(w.as<const T>(), first, n); },
+    [](const Strided<void>& w, Index first, Index n, Panel& from) { from.write(w.as<T>(), first, n); },
+    [](const Strided<const void>& w, Index i, Index j, Index height, Index width, std::vector<float>& to) {
+      const Strided<const T> typed = w.as<const T>();
+      for (Index r = 0; r < height; ++r)
+        for (Index c = 0; c < width; ++c) to.push_back(static_cast<float>(typed.at(i + r, j + c)));
+    },
+    [](const Strided<const void>& w, Index i, Index j) { return static_cast<double>(w.as<const T>().at(i, j)); }};
+
+template <class T>
+bool Strided<T>::is_float_rows() const {
+  return has_weights() && element->is_float && (col_stride == 1 || cols <= 1);
+}
+
+// The weights of a matrix in memory, whose numbers start at `data`.
+template <class Void, class Derived>
+Strided<Void> strided(const Derived& w, Void* data) {
   using Scalar = typename Derived::Scalar;
   static_assert(is_real<Scalar>,
                 "fewbit: weights must be float, double, Eigen::half or Eigen::bfloat16; use w.cast<float>()");
+  const bool by_row = Derived::IsRowMajor;
+  return {data,
+          &element_of<Scalar>,
+          w.rows(),
+          w.cols(),
+          by_row ? w.outerStride() : w.innerStride(),
+          by_row ? w.innerStride() : w.outerStride()};
+}
+
+// An expression that is read. One without memory of its own (a sum, a product, a cast) is evaluated once, in its own
+// storage order; everything else is read where it lies, and must outlive this object.
+template <class Derived>
+class Evaluated {
   // A slice by Eigen::seq has the flag too, and strides, but no data().
   static constexpr bool in_memory = (Derived::Flags & Eigen::DirectAccessBit) != 0 && requires(const Derived& w) {
     w.data();
@@ -139,70 +183,22 @@ class Rows {
   using Held = std::conditional_t<in_memory, const Derived&, const typename Derived::PlainObject>;
 
  public:
-  explicit Rows(const Eigen::DenseBase<Derived>& w)
-      : held_(w.derived()), w_(Strided<const Scalar>::of(held_, held_.data())) {}
+  explicit Evaluated(const Eigen::DenseBase<Derived>& w) : held_(w.derived()) {}
 
-  const Strided<const Scalar>& memory() const { return w_; }
-
-  // Calls f(i, row) for rows first .. last - 1 in order; `row` points to cols() floats that are valid in the call.
-  template <class F>
-  void each(Index first, Index last, F&& f) const {
-    if constexpr (std::is_same_v<Scalar, float>)
-      if (w_.is_float_rows()) {
-        for (Index i = first; i < last; ++i) f(i, w_.row(i));
-        return;
-      }
-    const Index height = std::min(w_.panel(), last - first);
-    Panel panel(height, w_.cols);
-    for (Index i = first; i < last; i += height) {
-      const Index n = std::min(height, last - i);
-      panel.read(w_, i, n);
-      for (Index k = 0; k < n; ++k) f(i + k, static_cast<const float*>(panel.row(k)));
-    }
-  }
+  Strided<const void> memory() const { return strided<const void>(held_, held_.data()); }
+  operator Strided<const void>() const { return memory(); }
 
  private:
   Held held_;
-  Strided<const Scalar> w_;
 };
 
-// The rows of a matrix to be written, or to be changed where they are.
-enum class RowAccess { write, update };
-
-template <class Derived, RowAccess access = RowAccess::write>
-class MutableRows {
-  using Scalar = typename Derived::Scalar;
-  static_assert(is_real<Scalar>, "fewbit: weights must be float, double, Eigen::half or Eigen::bfloat16");
+// A matrix that is written.
+template <class Derived>
+Strided<void> writable(Eigen::DenseBase<Derived>& w) {
   static_assert((Derived::Flags & Eigen::DirectAccessBit) != 0,
                 "fewbit: the output must be memory: a Matrix, Map, Ref or Block");
-
- public:
-  explicit MutableRows(Eigen::DenseBase<Derived>& w) : w_(Strided<Scalar>::of(w.derived(), w.derived().data())) {}
-
-  const Strided<Scalar>& memory() const { return w_; }
-
-  // Calls f(i, row) for rows first .. last - 1 in order; f leaves cols() floats in `row`, where it found the row's
-  // weights if access is update.
-  template <class F>
-  void each(Index first, Index last, F&& f) const {
-    if constexpr (std::is_same_v<Scalar, float>)
-      if (w_.is_float_rows()) {
-        for (Index i = first; i < last; ++i) f(i, w_.row(i));
-        return;
-      }
-    const Index height = std::min(w_.panel(), last - first);
-    Panel panel(height, w_.cols);
-    for (Index i = first; i < last; i += height) {
-      const Index n = std::min(height, last - i);
-      if constexpr (access == RowAccess::update) panel.read(w_, i, n);
-      for (Index k = 0; k < n; ++k) f(i + k, panel.row(k));
-      panel.write(w_, i, n);
-    }
-  }
-
- private:
-  Strided<Scalar> w_;
-};
+  return strided<void>(w.derived(), w.derived().data());
+}
 
 // Resizes a matrix of the caller's. Throws std::invalid_argument if its type has another shape for good, which Eigen
 // alone would only say in debug builds.
@@ -218,55 +214,44 @@ void give_shape(Eigen::PlainObjectBase<Derived>& to, Index rows, Index cols) {
   to.resize(rows, cols);
 }
 
-// A row as it is read, a row of a second matrix if there is one, and where the result goes.
-struct JoinedRow {
+// A row of what is read, of a second matrix beside it, and of what is written; null where there is none.
+struct Row {
   const float *in, *second;
   float* out;
-  operator const float*() const { return in; }
 };
 
-// The rows of one expression or two, of one shape, beside those of a matrix that is made from them, so that none is
-// walked twice.
-template <class Derived, class Result, class Second = Derived>
-class JoinedRows {
- public:
-  JoinedRows(const Rows<Derived>& in, const MutableRows<Result>& out, const Rows<Second>* second = nullptr)
-      : input_(in), in_(in.memory()), out_(out.memory()), second_(second == nullptr ? nullptr : &second->memory()) {}
+// The rows of matrices of one shape that are walked together, so that none is walked twice. Where `out` is `in`, rows
+// are changed in place.
+struct Rows {
+  Strided<const void> in{}, second{};
+  Strided<void> out{};
 
-  const auto& memory() const { return in_; }
-  const Rows<Derived>& input() const { return input_; }
-
-  // Calls f(i, joined) for rows first .. last - 1 in order; f leaves cols() floats in joined.out.
-  template <class F>
-  void each(Index first, Index last, F&& f) const {
-    const Index height = std::min(std::max(in_.panel(), out_.panel()), last - first);
-    const auto copy_of = [&](bool is_needed) { return Panel(is_needed ? height : 0, in_.cols); };
-    Panel in = copy_of(!in_.is_float_rows()), out = copy_of(!out_.is_float_rows()),
-          second = copy_of(second_ != nullptr && !second_->is_float_rows());
+  // Calls f(i, row) for rows first .. last - 1 in order. Rows are floats, in.cols or out.cols of them, and valid in the
+  // call; f fills that of `out`.
+  void each(Index first, Index last, FunctionRef<void(Index, const Row&)> f) const {
+    const Index height = std::min(std::max(in.panel(), out.panel()), last - first);
+    const bool in_place = in.data == out.data && in.row_stride == out.row_stride && in.col_stride == out.col_stride;
+    const auto is_copied = [](const auto& w) { return w.has_weights() && !w.is_float_rows(); };
+    const bool copies_in = is_copied(in), copies_second = is_copied(second), copies_out = is_copied(out);
+    const auto copy_of = [&](bool is_needed) { return Panel(is_needed ? height : 0, std::max(in.cols, out.cols)); };
+    Panel in_copy = copy_of(copies_in), second_copy = copy_of(copies_second),
+          own_copy = copy_of(copies_out && !(in_place && copies_in));
+    Panel& out_copy = in_place && copies_in ? in_copy : own_copy;
     for (Index i = first; i < last; i += height) {
       const Index n = std::min(height, last - i);
-      if (!in_.is_float_rows()) in.read(in_, i, n);
-      if (second_ != nullptr && !second_->is_float_rows()) second.read(*second_, i, n);
+      if (copies_in) in.element->read(in, i, n, in_copy);
+      if (copies_second) second.element->read(second, i, n, second_copy);
       for (Index k = 0; k < n; ++k)
-        f(i + k, JoinedRow{row<const float>(in_, i + k, in, k),
-                           second_ == nullptr ? nullptr : row<const float>(*second_, i + k, second, k),
-                           row<float>(out_, i + k, out, k)});
-      if (!out_.is_float_rows()) out.write(out_, i, n);
+        f(i + k, {row(in, i + k, in_copy, k), row(second, i + k, second_copy, k), row(out, i + k, out_copy, k)});
+      if (copies_out) out.element->write(out, i, n, out_copy);
     }
   }
 
  private:
-  template <class Float, class T>
-  static Float* row(const Strided<T>& w, Index i, Panel& copy, Index k) {
-    if constexpr (std::is_same_v<std::remove_const_t<T>, float>)
-      if (w.is_float_rows()) return w.row(i);
-    return copy.row(k);
+  template <class Void>
+  static typename Strided<Void>::Float* row(const Strided<Void>& w, Index i, Panel& copy, Index k) {
+    return !w.has_weights() ? nullptr : w.is_float_rows() ? w.float_row(i) : copy.row(k);
   }
-
-  const Rows<Derived>& input_;
-  const Strided<const typename Derived::Scalar>& in_;
-  const Strided<typename Result::Scalar>& out_;
-  const Strided<const typename Second::Scalar>* second_;
 };
 
 }  // namespace FEWBIT_ABI

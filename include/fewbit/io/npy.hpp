@@ -248,9 +248,9 @@ void save_npy(const std::filesystem::path& path, const Eigen::DenseBase<Derived>
     std::ofstream out(beside, std::ios::binary);
     if (!out) fail_file(path, 0, "the file cannot be written; check the folder and its permissions");
     out.write("\x93NUMPY\x01\x00", 8).write(reinterpret_cast<const char*>(&length), 2).write(header.data(), length);
-    const Rows<Derived> rows(w);
-    rows.each(0, w.cols() == 0 ? 0 : w.rows(), [&](Index, const float* row) {  // of no columns there may be any rows
-      out.write(reinterpret_cast<const char*>(row), static_cast<std::streamsize>(sizeof(float)) * w.cols());
+    const Evaluated<Derived> weights(w);
+    Rows{weights}.each(0, w.cols() == 0 ? 0 : w.rows(), [&](Index, const Row& row) {  // of no columns there may be any
+      out.write(reinterpret_cast<const char*>(row.in), static_cast<std::streamsize>(sizeof(float)) * w.cols());
     });
     out.close();
     if (!out) fail_file(path, 0, "writing failed; is the disk full?");

@@ -51,23 +51,28 @@ void require_shape(const Weights& q, const Eigen::DenseBase<Derived>& out) {
                   q.cols(), "; resize it first");
 }
 
-template <class Output>
-bool is_streamed(const Output& rows, const InputMap& map) {
-  return map.empty() && rows.memory().is_streamed();
-}
+inline bool is_streamed(const Strided<void>& out, const InputMap& map) { return map.empty() && out.is_streamed(); }
 
 // Rows first .. last - 1 of the output, from the codes of q, which begins at its row `top`, and a map that need not be
 // q's own.
-template <class Output>
-void write_rows(const QuantizedMatrix& q, Index top, const InputMap& map, bool streamed, const Output& rows,
-                Index first, Index last) {
-  DequantizedRows widen(q, streamed);
-  if (map.empty()) return rows.each(first, last, [&](Index i, float* row) { widen(i - top, row); });
+inline void write_rows(const QuantizedMatrix& q, Index top, const InputMap& map, const Strided<void>& out, Index first,
+                       Index last) {
+  DequantizedRows widen(q, is_streamed(out, map));
+  const Rows rows{.out = out};
+  if (map.empty()) return rows.each(first, last, [&](Index i, const Row& row) { widen(i - top, row.out); });
   std::vector<float> coded(static_cast<std::size_t>(q.cols()));
-  rows.each(first, last, [&](Index i, float* row) {
+  rows.each(first, last, [&](Index i, const Row& row) {
     widen(i - top, coded.data());
-    unmap(map, coded, row);
+    unmap(map, coded, row.out);
   });
+}
+
+// What dequantize_into does with memory of q's shape.
+inline void dequantize_rows(const QuantizedMatrix& q, const Strided<void>& out) {
+  const Index grain = std::max<Index>(64, 16384 / std::max<Index>(1, q.cols()));
+  q.require_complete();
+  kernel::active();
+  for_each_slice(q.rows(), grain, [&](Index first, Index last) { write_rows(q, 0, q.input_map(), out, first, last); });
 }
 
 // Fills `out`, any Eigen matrix, Map, Ref or Block of q's shape. Throws std::invalid_argument, before writing, for
@@ -75,13 +80,7 @@ void write_rows(const QuantizedMatrix& q, Index top, const InputMap& map, bool s
 template <class Derived>
 void dequantize_into(const QuantizedMatrix& q, Eigen::DenseBase<Derived>& out) {
   require_shape(q, out);
-  const MutableRows<Derived> rows(out);
-  const bool streamed = is_streamed(rows, q.input_map());
-  const Index grain = std::max<Index>(64, 16384 / std::max<Index>(1, q.cols()));
-  q.require_complete();
-  kernel::active();
-  for_each_slice(q.rows(), grain,
-                 [&](Index first, Index last) { write_rows(q, 0, q.input_map(), streamed, rows, first, last); });
+  dequantize_rows(q, writable(out));
 }
 template <class Derived>
 void dequantize_into(const QuantizedMatrix& q, Eigen::DenseBase<Derived>&& out) {  // a Map or Block made on the spot

@@ -71,11 +71,10 @@ Eigen::Matrix<float, Eigen::Dynamic, Derived::ColsAtCompileTime> operator*(const
 template <class Derived>
 void dequantize_into(const TernaryMatrix& t, Eigen::DenseBase<Derived>& out) {
   require_shape(t, out);
-  const MutableRows<Derived> to(out);
-  const bool streamed = is_streamed(to, t.input_map());
+  const Strided<void> to = writable(out);
   t.require_complete();
   each_unpacked(t, [&](Index first, const QuantizedMatrix& rows) {
-    write_rows(rows, first, t.input_map(), streamed, to, first, first + rows.rows());
+    write_rows(rows, first, t.input_map(), to, first, first + rows.rows());
   });
 }
 template <class Derived>

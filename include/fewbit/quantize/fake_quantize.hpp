@@ -7,22 +7,47 @@
 namespace fewbit {
 inline namespace FEWBIT_ABI {
 
+// What is made of rows, row by row, with Affines that are fitted on the way, into rows.out or elsewhere.
+inline void make_rows(const Rows& rows, Granularity granularity, const Fitter& fitter, const Door& door, Apply make) {
+  const Tiling tiling(rows.in.rows, rows.in.cols, granularity);
+  std::vector<Affine> affines(tiling.blocks());
+  const bool streamed = rows.out.is_streamed();
+  fit_rows(rows, tiling, fitter, door, affines, [&](Index i, const Row& row, const float* clean, kernel::Row coding) {
+    coding.streamed = streamed;
+    make(i, row, clean, coding);
+  });
+}
+
+// What fake_quantize makes of weights that are in memory, for an algorithm whose messages speak to its own callers.
+inline void fake_quantize_rows(const Rows& rows, Granularity granularity, const Fitter& fitter, const Door& door) {
+  const RowCoder coder(door.rounding, door.seed, kernel::active());
+  make_rows(rows, granularity, fitter, door,
+            [&](Index i, const Row& row, const float* clean, const kernel::Row& coding) {
+              coder.fake_quantize(i, clean, coding, row.out);
+            });
+}
+
+// The same in place: every block is fitted before the first weight changes.
+inline void fake_quantize_memory(const Strided<void>& w, Granularity granularity, const Fitter& fitter,
+                                 const Door& door) {
+  const Tiling tiling(w.rows, w.cols, granularity);
+  const RowCoder coder(door.rounding, door.seed, kernel::active());
+  std::vector<Affine> affines(tiling.blocks());
+  const Rows rows{.in = w.as<const void>(), .out = w};
+  fit_rows({rows.in}, tiling, fitter, door, affines, [](Index, const Row&, const float*, const kernel::Row&) {});
+  apply_rows(rows, {tiling, fitter.levels(), affines}, door,
+             [&](Index i, const Row& row, const float* clean, const kernel::Row& coding) {
+               coder.fake_quantize(i, clean, coding, row.out);
+             });
+}
+
 // Replaces W[out, in], any Eigen matrix, Map, Ref or Block, by its quantized weights. Throws as quantize does, and then
-// W is as it was: every block is fitted before the first weight changes.
+// W is as it was.
 template <class Derived, Grid G, Estimator<G> E = MinMax>
 void fake_quantize_in_place(Eigen::DenseBase<Derived>& w, const G& grid, Granularity granularity = per_tensor(),
                             const E& estimate = {}, const QuantizeOptions& options = {}) {
-  const Tiling tiling(w.rows(), w.cols(), granularity);
-  const Levels levels = grid.levels();
-  const RowCoder coder(options.rounding, options.seed, kernel::active());
-  const MutableRows<Derived, RowAccess::update> rows(w);
-  std::vector<Affine> affines(tiling.blocks());
-  const auto none = [](Index, const float*, const float*, const kernel::Row&) {};
-  fit_rows(Rows<Derived>(w), tiling, levels, grid, granularity.scale, estimate, options, affines, none);
-  apply_rows(rows, {tiling, levels, affines}, options,
-             [&](Index i, float* row, const float* clean, const kernel::Row& coding) {
-               coder.fake_quantize(i, clean, coding, row);
-             });
+  const BlockFitter<G, E> fitter(grid, estimate, granularity.scale, options.nonfinite);
+  fake_quantize_memory(writable(w), granularity, fitter, options);
 }
 
 template <class Derived, Grid G, Estimator<G> E = MinMax>
@@ -32,36 +57,6 @@ void fake_quantize_in_place(Eigen::DenseBase<Derived>&& w, const G& grid, Granul
   fake_quantize_in_place(w, grid, granularity, estimate, options);
 }
 
-// Gives the result w's shape, and has its rows written by make(i, joined, clean, coding): `joined` holds the row as it
-// is in w, its place in the result and the row of a second expression if there is one, `clean` is w's without a NaN,
-// and `coding` has the Affines that are fitted on the way.
-template <class Result, class Derived, Grid G, Estimator<G> E, class Make, class Second = Derived>
-void make_rows(const Rows<Derived>& in, Eigen::PlainObjectBase<Result>& result, const G& grid, Granularity granularity,
-               const E& estimate, const Door& door, Make&& make, const Rows<Second>* second = nullptr) {
-  give_shape(result, in.memory().rows, in.memory().cols);
-  const Tiling tiling(result.rows(), result.cols(), granularity);
-  const Levels levels = grid.levels();
-  const MutableRows<Result> out(result);
-  std::vector<Affine> affines(tiling.blocks());
-  const bool streamed = out.memory().is_streamed();
-  fit_rows(JoinedRows<Derived, Result, Second>(in, out, second), tiling, levels, grid, granularity.scale, estimate,
-           door, affines, [&](Index i, const JoinedRow& row, const float* clean, kernel::Row coding) {
-             coding.streamed = streamed;
-             make(i, row, clean, coding);
-           });
-}
-
-// For an algorithm whose messages speak to its own callers.
-template <class Derived, class Result, Grid G, Estimator<G> E>
-void fake_quantize_for(const Door& door, const Eigen::DenseBase<Derived>& w, Eigen::PlainObjectBase<Result>& result,
-                       const G& grid, Granularity granularity, const E& estimate) {
-  const RowCoder coder(door.rounding, door.seed, kernel::active());
-  make_rows(Rows<Derived>(w), result, grid, granularity, estimate, door,
-            [&](Index i, const JoinedRow& row, const float* clean, const kernel::Row& coding) {
-              coder.fake_quantize(i, clean, coding, row.out);
-            });
-}
-
 // The same into a matrix of the caller's, of any type of scalars and storage order, which is resized and may not share
 // memory with W: a training loop need not ask for memory in each step. What it holds is undefined after a throw. Throws
 // as fake_quantize does, and std::invalid_argument if the result's type is of another fixed size.
@@ -69,7 +64,10 @@ template <class Derived, class Result, Grid G, Estimator<G> E = MinMax>
 void fake_quantize_into(const Eigen::DenseBase<Derived>& w, Eigen::PlainObjectBase<Result>& result, const G& grid,
                         Granularity granularity = per_tensor(), const E& estimate = {},
                         const QuantizeOptions& options = {}) {
-  fake_quantize_for(options, w, result, grid, granularity, estimate);
+  const BlockFitter<G, E> fitter(grid, estimate, granularity.scale, options.nonfinite);
+  const Evaluated<Derived> weights(w);
+  give_shape(result, w.rows(), w.cols());
+  fake_quantize_rows({.in = weights, .out = writable(result)}, granularity, fitter, options);
 }
 
 // The quantized weights of W[out, in], in its own type and storage order.

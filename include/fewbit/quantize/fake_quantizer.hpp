@@ -46,7 +46,11 @@ class FakeQuantizer {
   // The same into a matrix of the caller's, which is resized and may not share memory with W.
   template <class Derived, class Result>
   void forward(const Eigen::DenseBase<Derived>& w, Eigen::PlainObjectBase<Result>& seen) const {
-    with_ranges(w, [&](const auto& estimate) { fake_quantize_for(door(), w, seen, grid_, granularity_, estimate); });
+    const Evaluated<Derived> weights(w);
+    with_ranges(weights, [&](const Fitter& fitter) {
+      give_shape(seen, w.rows(), w.cols());
+      fake_quantize_rows({.in = weights, .out = writable(seen)}, granularity_, fitter, door());
+    });
   }
 
   // The gradient by W from that by forward(W), for StraightThrough::identity: the same. Throws std::invalid_argument
@@ -77,22 +81,25 @@ class FakeQuantizer {
       by_weights = gradient.derived().template cast<typename Result::Scalar>();
       return;
     }
-    const Rows<Gradient> gradients(gradient);
+    const Evaluated<Derived> weights(w);
+    const Evaluated<Gradient> gradients(gradient);
     const kernel::Table& table = kernel::active();
-    with_ranges(w, [&](const auto& estimate) {
-      make_rows(
-          Rows<Derived>(w), by_weights, grid_, granularity_, estimate, door(),
-          [&](Index, const JoinedRow& row, const float*, const kernel::Row& coding) {
-            table.straight_through(row.in, coding, row.second, row.out);
-          },
-          &gradients);
+    with_ranges(weights, [&](const Fitter& fitter) {
+      give_shape(by_weights, w.rows(), w.cols());
+      make_rows({weights, gradients, writable(by_weights)}, granularity_, fitter, door(),
+                [&](Index, const Row& row, const float*, const kernel::Row& coding) {
+                  table.straight_through(row.in, coding, row.second, row.out);
+                });
     });
   }
 
   // What forward(w) decodes from. Throws as forward does.
   template <class Derived>
   QuantizedMatrix quantize(const Eigen::DenseBase<Derived>& w) const {
-    return with_ranges(w, [&](const auto& estimate) { return quantize_for(door(), w, grid_, granularity_, estimate); });
+    const Evaluated<Derived> weights(w);
+    std::optional<QuantizedMatrix> q;
+    with_ranges(weights, [&](const Fitter& fitter) { q = quantize_rows(weights, granularity_, fitter, door()); });
+    return *std::move(q);
   }
 
   // From now on ranges are w's, whatever comes. There must be as many blocks down and across as w has: an extent that
@@ -101,9 +108,8 @@ class FakeQuantizer {
   void freeze(const Eigen::DenseBase<Derived>& w) {
     const Tiling tiling(w.rows(), w.cols(), granularity_);
     std::vector<Affine> affines(tiling.blocks());
-    const Levels levels = grid_.levels();
-    fit_rows(Rows<Derived>(w), tiling, levels, grid_, granularity_.scale, estimate_, door(), affines,
-             [](Index, const float*, const float*, const kernel::Row&) {});
+    const Evaluated<Derived> weights(w);
+    fit_rows({weights}, tiling, live(), door(), affines, [](Index, const Row&, const float*, const kernel::Row&) {});
     frozen_ = Frozen{tiling.blocks_down(), tiling.blocks_across(), std::move(affines)};
   }
   void unfreeze() { frozen_.reset(); }
@@ -120,9 +126,9 @@ class FakeQuantizer {
     const StatedArithmetic stated;
     const Tiling whole(x.rows(), x.cols(), per_tensor());
     Range range = empty_range;
-    const Rows<Derived> rows(x);
+    const Evaluated<Derived> values(x);
     const Door watched("observed value", "leave the batch out");
-    CheckedRows(rows, whole, watched).each(0, x.rows(), [&](Index, auto, const std::vector<Range>& ranges) {
+    CheckedRows({values}, whole, watched).each(0, x.rows(), [&](Index, const Row&, const std::vector<Range>& ranges) {
       range = join(range, ranges[0]);
     });
     estimate_.observe(range);
@@ -140,16 +146,17 @@ class FakeQuantizer {
 
   static Door door() { return {"number", "training takes finite numbers: repair it, or use a smaller rate"}; }
 
-  // Calls f with the estimator, or with what it has said once and for all.
-  template <class Derived, class F>
-  auto with_ranges(const Eigen::DenseBase<Derived>& w, F&& f) const {
-    if (!frozen_) return f(estimate_);
-    const Tiling tiling(w.rows(), w.cols(), granularity_);
+  BlockFitter<G, E> live() const { return {grid_, estimate_, granularity_.scale, NonFinite::strict}; }
+
+  // Calls f with what fits, or with what it has said once and for all.
+  void with_ranges(const Strided<const void>& w, FunctionRef<void(const Fitter&)> f) const {
+    if (!frozen_) return f(live());
+    const Tiling tiling(w.rows, w.cols, granularity_);
     if (tiling.blocks_down() != frozen_->down || tiling.blocks_across() != frozen_->across)
       fail_argument("frozen ranges of ", frozen_->down, " x ", frozen_->across, " blocks do not fit a matrix of ",
-                    w.rows(), " x ", w.cols(), ", which has ", tiling.blocks_down(), " x ", tiling.blocks_across(),
+                    w.rows, " x ", w.cols, ", which has ", tiling.blocks_down(), " x ", tiling.blocks_across(),
                     "; unfreeze() or freeze() it again");
-    return f(KnownAffines{tiling, frozen_->affines});
+    f(KnownAffines(grid_.levels(), granularity_.scale, tiling, frozen_->affines));
   }
 
   G grid_;

@@ -36,11 +36,12 @@ class InputStatistics {
                     " inputs; a column is a sample");
     const StatedArithmetic stated;
     Eigen::VectorXd absolute = absolute_, square = square_, most = most_;
-    Rows<Derived>(x).each(0, inputs_, [&](Index i, const float* row) {
+    const Evaluated<Derived> samples(x);
+    Rows{samples}.each(0, inputs_, [&](Index i, const Row& row) {
       for (Index j = 0; j < x.cols(); ++j) {
-        if (!std::isfinite(row[j]))
-          fail_domain("calibration input ", i, " of sample ", j, " is ", row[j], "; leave it out");
-        const double a = std::fabs(static_cast<double>(row[j]));
+        if (!std::isfinite(row.in[j]))
+          fail_domain("calibration input ", i, " of sample ", j, " is ", row.in[j], "; leave it out");
+        const double a = std::fabs(static_cast<double>(row.in[j]));
         absolute[i] += a, square[i] += a * a, most[i] = std::max(most[i], a);
       }
     });

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <utility>
 #include <vector>
 
@@ -50,8 +51,9 @@ class Lsq {
       const float rounded = round_scale(scale, stored.scale_type());
       return {std::isfinite(rounded) ? rounded : float_scale(scale), 0};  // the latter is refused by its value
     };
-    fit_rows(Rows<Derived>(w), tiling, levels, grid_, granularity.scale, start, door(), affines,
-             [](Index, const float*, const float*, const kernel::Row&) {});
+    const Evaluated<Derived> weights(w);
+    const BlockFitter<G, decltype(start)> fitter(grid_, start, granularity.scale, NonFinite::strict);
+    fit_rows({weights}, tiling, fitter, door(), affines, [](Index, const Row&, const float*, const kernel::Row&) {});
     down_ = tiling.blocks_down(), across_ = tiling.blocks_across();
     scales_.resize(static_cast<Index>(affines.size()));
     for (std::size_t b = 0; b < affines.size(); ++b) scales_[static_cast<Index>(b)] = affines[b].scale;
@@ -66,10 +68,12 @@ class Lsq {
   // std::invalid_argument if W has other blocks than there are scales for.
   template <class Derived>
   typename Derived::PlainObject forward(const Eigen::DenseBase<Derived>& w) const {
-    const std::vector<Affine> affines = affines_for(w);
-    const Tiling tiling(w.rows(), w.cols(), granularity_);
+    const Evaluated<Derived> weights(w);
     typename Derived::PlainObject seen;
-    fake_quantize_for(door(), w, seen, grid_, granularity_, KnownAffines{tiling, affines});
+    give_shape(seen, w.rows(), w.cols());
+    with_scales(weights, [&](const Fitter& fitter) {
+      fake_quantize_rows({.in = weights, .out = writable(seen)}, granularity_, fitter, door());
+    });
     return seen;
   }
 
@@ -81,62 +85,71 @@ class Lsq {
       fail_argument("backward: W is ", w.rows(), " x ", w.cols(), " and its gradient ", gradient.rows(), " x ",
                     gradient.cols(), "; they must have one shape");
     const StatedArithmetic stated;
-    const std::vector<Affine> affines = affines_for(w);
-    const Tiling tiling(w.rows(), w.cols(), granularity_);
-    const Index across = tiling.blocks_across();
-    const Rows<Gradient> gradients(gradient);
-    const kernel::Table& table = kernel::active();
-    // One sum for each row and block: joined in the order of the rows, whatever thread they were on.
-    std::vector<double> sums(static_cast<std::size_t>(w.rows() * across));
+    const Evaluated<Derived> weights(w);
+    const Evaluated<Gradient> gradients(gradient);
     Gradients<typename Gradient::PlainObject> result;
-    make_rows(
-        Rows<Derived>(w), result.weights, grid_, granularity_, KnownAffines{tiling, affines}, door(),
-        [&](Index i, const JoinedRow& row, const float*, const kernel::Row& coding) {
-          std::vector<float> quantized(coding.n);
-          std::vector<std::uint8_t> mask((coding.n + 7) / 8);
-          table.fake_quantize(row.in, coding, quantized.data(), mask.data());
-          double* sum = sums.data() + i * across;
-          kernel::scalar::each_group(coding, [&](std::size_t k, std::size_t end, Affine a) {
-            for (; k < end; ++k) {
-              const bool inside = (mask[k / 8] >> (k % 8) & 1) != 0;
-              const double by_scale = static_cast<double>(quantized[k]) - (inside ? static_cast<double>(row.in[k]) : 0);
-              *sum += static_cast<double>(row.second[k]) * by_scale;
-              row.out[k] = inside ? row.second[k] : 0.f;
-            }
-            *sum++ /= static_cast<double>(a.scale);
-          });
-        },
-        &gradients);
-    Eigen::VectorXd all = Eigen::VectorXd::Zero(scales_.size());
-    Eigen::VectorXd count = all;
-    for (Index i = 0; i < w.rows(); ++i)
-      for (Index g = 0; g < across; ++g) {
-        const Index b = i / tiling.block_rows * across + g;
-        all[b] += sums[static_cast<std::size_t>(i * across + g)];
-        count[b] += static_cast<double>(std::min(tiling.block_cols, tiling.cols - g * tiling.block_cols));
-      }
-    result.scales = (all.array() / (count.array() * static_cast<double>(most_)).sqrt()).template cast<float>();
+    give_shape(result.weights, w.rows(), w.cols());
+    result.scales = backward_rows({weights, gradients, writable(result.weights)});
     return result;
   }
 
   // What forward(w) decodes from. Throws as forward does.
   template <class Derived>
   QuantizedMatrix quantize(const Eigen::DenseBase<Derived>& w) const {
-    const std::vector<Affine> affines = affines_for(w);
-    const Tiling tiling(w.rows(), w.cols(), granularity_);
-    return quantize_for(door(), w, grid_, granularity_, KnownAffines{tiling, affines});
+    const Evaluated<Derived> weights(w);
+    std::optional<QuantizedMatrix> q;
+    with_scales(weights, [&](const Fitter& fitter) { q = quantize_rows(weights, granularity_, fitter, door()); });
+    return *std::move(q);
   }
 
  private:
   static Door door() { return {"weight", "training takes finite numbers: repair it, or use a smaller rate"}; }
 
-  template <class Derived>
-  std::vector<Affine> affines_for(const Eigen::DenseBase<Derived>& w) const {
+  // Writes the gradient by the weights; returns that by the scales.
+  Eigen::VectorXf backward_rows(const Rows& rows) const {
     const StatedArithmetic stated;
-    const Tiling tiling(w.rows(), w.cols(), granularity_);
+    const Tiling tiling(rows.in.rows, rows.in.cols, granularity_);
+    const Index across = tiling.blocks_across();
+    const kernel::Table& table = kernel::active();
+    // One sum for each row and block: joined in the order of the rows, whatever thread they were on.
+    std::vector<double> sums(static_cast<std::size_t>(tiling.rows * across));
+    with_scales(rows.in, [&](const Fitter& fitter) {
+      make_rows(rows, granularity_, fitter, door(),
+                [&](Index i, const Row& row, const float*, const kernel::Row& coding) {
+                  std::vector<float> quantized(coding.n);
+                  std::vector<std::uint8_t> mask((coding.n + 7) / 8);
+                  table.fake_quantize(row.in, coding, quantized.data(), mask.data());
+                  double* sum = sums.data() + i * across;
+                  kernel::scalar::each_group(coding, [&](std::size_t k, std::size_t end, Affine a) {
+                    for (; k < end; ++k) {
+                      const bool inside = (mask[k / 8] >> (k % 8) & 1) != 0;
+                      const double by_scale =
+                          static_cast<double>(quantized[k]) - (inside ? static_cast<double>(row.in[k]) : 0);
+                      *sum += static_cast<double>(row.second[k]) * by_scale;
+                      row.out[k] = inside ? row.second[k] : 0.f;
+                    }
+                    *sum++ /= static_cast<double>(a.scale);
+                  });
+                });
+    });
+    Eigen::VectorXd all = Eigen::VectorXd::Zero(scales_.size());
+    Eigen::VectorXd count = all;
+    for (Index i = 0; i < tiling.rows; ++i)
+      for (Index g = 0; g < across; ++g) {
+        const Index b = i / tiling.block_rows * across + g;
+        all[b] += sums[static_cast<std::size_t>(i * across + g)];
+        count[b] += static_cast<double>(std::min(tiling.block_cols, tiling.cols - g * tiling.block_cols));
+      }
+    return (all.array() / (count.array() * static_cast<double>(most_)).sqrt()).template cast<float>();
+  }
+
+  // Calls f with what gives every block of w its learned scale.
+  void with_scales(const Strided<const void>& w, FunctionRef<void(const Fitter&)> f) const {
+    const StatedArithmetic stated;
+    const Tiling tiling(w.rows, w.cols, granularity_);
     if (tiling.blocks_down() != down_ || tiling.blocks_across() != across_ || scales_.size() != down_ * across_)
       fail_argument(scales_.size(), " learned scales, for ", down_, " x ", across_, " blocks, do not fit a matrix of ",
-                    w.rows(), " x ", w.cols(), ", which has ", tiling.blocks_down(), " x ", tiling.blocks_across(),
+                    w.rows, " x ", w.cols, ", which has ", tiling.blocks_down(), " x ", tiling.blocks_across(),
                     "; make another Lsq for it");
     std::vector<Affine> affines(tiling.blocks());
     for (std::size_t b = 0; b < affines.size(); ++b) {
@@ -144,7 +157,7 @@ class Lsq {
       if (!std::isfinite(s)) fail_domain("learned scale ", b, " is ", s, "; use a smaller rate");
       affines[b] = {round_scale(s > 0 ? s : std::numeric_limits<float>::denorm_min(), granularity_.scale), 0};
     }
-    return affines;
+    f(KnownAffines(grid_.levels(), granularity_.scale, tiling, affines));
   }
 
   G grid_;
@@ -176,10 +189,12 @@ class Pact {
   // std::domain_error for a number that is not finite.
   template <class Derived>
   typename Derived::PlainObject forward(const Eigen::DenseBase<Derived>& x) const {
-    const std::vector<Affine> affine = {step()};
-    const Tiling tiling(x.rows(), x.cols(), per_tensor());
+    const Evaluated<Derived> inputs(x);
     typename Derived::PlainObject seen;
-    fake_quantize_for(door(), x, seen, grid_, per_tensor(), KnownAffines{tiling, affine});
+    give_shape(seen, x.rows(), x.cols());
+    with_step(inputs, [&](const Fitter& fitter) {
+      fake_quantize_rows({.in = inputs, .out = writable(seen)}, per_tensor(), fitter, door());
+    });
     return seen;
   }
 
@@ -192,21 +207,21 @@ class Pact {
                     gradient.cols(), "; they must have one shape");
     check();
     const StatedArithmetic stated;
-    const Rows<Gradient> gradients(gradient);
-    const std::vector<Affine> affine = {step()};
-    const Tiling tiling(x.rows(), x.cols(), per_tensor());
+    const Evaluated<Derived> inputs(x);
+    const Evaluated<Gradient> gradients(gradient);
     std::vector<double> sums(static_cast<std::size_t>(x.rows()));
     Gradients<typename Gradient::PlainObject> result{};
-    make_rows(
-        Rows<Derived>(x), result.inputs, grid_, per_tensor(), KnownAffines{tiling, affine}, door(),
-        [&](Index i, const JoinedRow& row, const float*, const kernel::Row& coding) {
-          for (std::size_t k = 0; k < coding.n; ++k) {
-            const bool clipped = row.in[k] >= alpha_;
-            if (clipped) sums[static_cast<std::size_t>(i)] += static_cast<double>(row.second[k]);
-            row.out[k] = row.in[k] >= 0 && !clipped ? row.second[k] : 0.f;
-          }
-        },
-        &gradients);
+    give_shape(result.inputs, x.rows(), x.cols());
+    with_step(inputs, [&](const Fitter& fitter) {
+      make_rows({inputs, gradients, writable(result.inputs)}, per_tensor(), fitter, door(),
+                [&](Index i, const Row& row, const float*, const kernel::Row& coding) {
+                  for (std::size_t k = 0; k < coding.n; ++k) {
+                    const bool clipped = row.in[k] >= alpha_;
+                    if (clipped) sums[static_cast<std::size_t>(i)] += static_cast<double>(row.second[k]);
+                    row.out[k] = row.in[k] >= 0 && !clipped ? row.second[k] : 0.f;
+                  }
+                });
+    });
     double sum = 0;
     for (const double s : sums) sum += s;
     result.alpha = static_cast<float>(sum);
@@ -216,9 +231,10 @@ class Pact {
   // What forward(x) decodes from.
   template <class Derived>
   QuantizedMatrix quantize(const Eigen::DenseBase<Derived>& x) const {
-    const std::vector<Affine> affine = {step()};
-    const Tiling tiling(x.rows(), x.cols(), per_tensor());
-    return quantize_for(door(), x, grid_, per_tensor(), KnownAffines{tiling, affine});
+    const Evaluated<Derived> inputs(x);
+    std::optional<QuantizedMatrix> q;
+    with_step(inputs, [&](const Fitter& fitter) { q = quantize_rows(inputs, per_tensor(), fitter, door()); });
+    return *std::move(q);
   }
 
  private:
@@ -232,6 +248,11 @@ class Pact {
     check();
     const StatedArithmetic stated;
     return {stated(float_scale(alpha_, grid_.levels().last())), 0};
+  }
+  void with_step(const Strided<const void>& x, FunctionRef<void(const Fitter&)> f) const {
+    const std::vector<Affine> affine = {step()};
+    const Tiling tiling(x.rows, x.cols, per_tensor());
+    f(KnownAffines(grid_.levels(), ScaleType::f32, tiling, affine));
   }
 
   Asymmetric grid_;

@@ -9,16 +9,14 @@
 namespace fewbit {
 inline namespace FEWBIT_ABI {
 
-// For an algorithm whose messages speak to its own callers.
-template <class Derived, Grid G, Estimator<G> E>
-QuantizedMatrix quantize_for(const Door& door, const Eigen::DenseBase<Derived>& w, const G& grid,
-                             Granularity granularity, const E& estimate) {
-  QuantizedMatrix q(w.rows(), w.cols(), grid.levels(), granularity);
-  const Rows<Derived> rows(w);
+// What quantize makes of weights that are in memory, for an algorithm whose messages speak to its own callers.
+inline QuantizedMatrix quantize_rows(const Strided<const void>& w, Granularity granularity, const Fitter& fitter,
+                                     const Door& door) {
+  QuantizedMatrix q(w.rows, w.cols, fitter.levels(), granularity);
   std::vector<Affine> affines(q.tiling().blocks());
   const RowCoder coder(door.rounding, door.seed, kernel::active());
-  fit_rows(rows, q.tiling(), q.levels(), grid, granularity.scale, estimate, door, affines,
-           [&](Index i, const float*, const float* clean, const kernel::Row& coding) {
+  fit_rows({w}, q.tiling(), fitter, door, affines,
+           [&](Index i, const Row&, const float* clean, const kernel::Row& coding) {
              coder.quantize(i, clean, coding, q.codes(i));
            });
   q.set_params(affines);
@@ -34,7 +32,8 @@ QuantizedMatrix quantize_for(const Door& door, const Eigen::DenseBase<Derived>& 
 template <class Derived, Grid G, Estimator<G> E = MinMax>
 QuantizedMatrix quantize(const Eigen::DenseBase<Derived>& w, const G& grid, Granularity granularity = per_tensor(),
                          const E& estimate = {}, const QuantizeOptions& options = {}) {
-  return quantize_for(options, w, grid, granularity, estimate);
+  const BlockFitter<G, E> fitter(grid, estimate, granularity.scale, options.nonfinite);
+  return quantize_rows(Evaluated<Derived>(w), granularity, fitter, options);
 }
 
 }  // namespace FEWBIT_ABI

@@ -9,22 +9,16 @@
 namespace fewbit {
 inline namespace FEWBIT_ABI {
 
-// Coordinate descent on (w - q) H (w - q)^T for each row of W[out, in], on the grid that q has (QuantEase, arXiv
-// 2309.01885): weight j moves to the level nearest to q_j + ((w - q) H)_j / H_jj, for all j in turn, in `passes` passes
-// or until none moves. Takes what any algorithm made, an input map included. Threads change nothing.
-//
-// Throws std::invalid_argument unless q, W and the Hessian have one shape and the Hessian has samples,
-// std::domain_error if a weight is not finite. Time: out in^2 multiply-adds, and `in` for each weight that moves.
-// Memory: in x in doubles.
-template <class Derived>
-QuantizedMatrix refine(QuantizedMatrix q, const Eigen::MatrixBase<Derived>& w, const Hessian& hessian, int passes = 3) {
+// What refine makes of weights that are in memory.
+inline QuantizedMatrix refine_rows(QuantizedMatrix q, const Strided<const void>& w, const Hessian& hessian,
+                                   int passes) {
   require_one_shape("refine", q, w, hessian);
   if (passes < 0) fail_argument("refine: ", passes, " passes are not possible; 3 is usual");
   const Eigen::MatrixXd h = hessian.matrix();
   const Index n = q.cols();
   const kernel::Products& products = kernel::products_of(kernel::active());
   const Levels& levels = q.levels();
-  const Rows<Derived> source(w);
+  const Rows source{w};
 
   constexpr Index height = 64;
   for_each_slice(q.rows(), 16, [&](Index first, Index last) {
@@ -63,6 +57,18 @@ QuantizedMatrix refine(QuantizedMatrix q, const Eigen::MatrixBase<Derived>& w, c
     }
   });
   return q;
+}
+
+// Coordinate descent on (w - q) H (w - q)^T for each row of W[out, in], on the grid that q has (QuantEase, arXiv
+// 2309.01885): weight j moves to the level nearest to q_j + ((w - q) H)_j / H_jj, for all j in turn, in `passes` passes
+// or until none moves. Takes what any algorithm made, an input map included. Threads change nothing.
+//
+// Throws std::invalid_argument unless q, W and the Hessian have one shape and the Hessian has samples,
+// std::domain_error if a weight is not finite. Time: out in^2 multiply-adds, and `in` for each weight that moves.
+// Memory: in x in doubles.
+template <class Derived>
+QuantizedMatrix refine(QuantizedMatrix q, const Eigen::MatrixBase<Derived>& w, const Hessian& hessian, int passes = 3) {
+  return refine_rows(std::move(q), Evaluated<Derived>(w), hessian, passes);
 }
 
 // From all the samples there are, x[in, samples].

@@ -14,12 +14,11 @@ namespace fewbit {
 inline namespace FEWBIT_ABI {
 
 // Throws std::invalid_argument unless W, its quantized matrix and the Hessian have one shape.
-template <class Derived>
-void require_one_shape(const char* who, const QuantizedMatrix& q, const Eigen::MatrixBase<Derived>& w,
-                       const Hessian& hessian) {
+inline void require_one_shape(const char* who, const QuantizedMatrix& q, const Strided<const void>& w,
+                              const Hessian& hessian) {
   q.require_complete();
-  if (q.rows() != w.rows() || q.cols() != w.cols() || hessian.inputs() != w.cols())
-    fail_argument(who, ": W is ", w.rows(), " x ", w.cols(), ", its quantized matrix ", q.rows(), " x ", q.cols(),
+  if (q.rows() != w.rows || q.cols() != w.cols || hessian.inputs() != w.cols)
+    fail_argument(who, ": W is ", w.rows, " x ", w.cols, ", its quantized matrix ", q.rows(), " x ", q.cols(),
                   ", and the Hessian has ", hessian.inputs(), " inputs; they must have one shape");
 }
 
@@ -54,16 +53,16 @@ class InputColumns {
 
 // w - q of rows first .. first + rows - 1, by rows and in the order of inputs. Throws std::domain_error if a weight is
 // not finite.
-template <class Derived>
-void input_errors(const Rows<Derived>& w, const QuantizedMatrix& q, Index first, Index rows, double* to) {
+inline void input_errors(const Rows& w, const QuantizedMatrix& q, Index first, Index rows, double* to) {
   const Index n = q.cols();
   InputColumns columns(q);
-  w.each(first, first + rows, [&](Index i, const float* row) {
+  w.each(first, first + rows, [&](Index i, const Row& row) {
     columns.read_row(i);
     for (Index k = 0; k < n; ++k) {
       const Index j = columns.input(k);
-      if (!std::isfinite(row[j])) fail_domain("weight at row ", i, ", column ", j, " is ", row[j], "; repair it");
-      to[(i - first) * n + j] = static_cast<double>(row[j]) - columns.decoded(k) * columns.scale(k);
+      const float from = row.in[j];
+      if (!std::isfinite(from)) fail_domain("weight at row ", i, ", column ", j, " is ", from, "; repair it");
+      to[(i - first) * n + j] = static_cast<double>(from) - columns.decoded(k) * columns.scale(k);
     }
   });
 }
@@ -86,16 +85,13 @@ inline void add_times_hessian(const Eigen::MatrixXd& h, const double* errors, In
     }
 }
 
-// (w - q) H (w - q)^T for each row of W[out, in]: |W x - Q x|^2, twice its mean over the samples. Whatever made q; an
-// input map is taken in. Throws std::invalid_argument unless all have one shape and the Hessian has samples,
-// std::domain_error if a weight is not finite. Time: out in^2 / 2 multiply-adds.
-template <class Derived>
-Eigen::VectorXd row_losses(const Eigen::MatrixBase<Derived>& w, const QuantizedMatrix& q, const Hessian& hessian) {
+// What row_losses makes of weights that are in memory.
+inline Eigen::VectorXd row_losses_of(const Strided<const void>& w, const QuantizedMatrix& q, const Hessian& hessian) {
   require_one_shape("row_losses", q, w, hessian);
   const Eigen::MatrixXd h = hessian.matrix();
   const Index n = q.cols();
   Eigen::VectorXd losses(q.rows());
-  const Rows<Derived> source(w);
+  const Rows source{w};
   constexpr Index height = 64;
   for_each_slice(q.rows(), 16, [&](Index first, Index last) {
     std::vector<double> errors(room_for(height, n)), by_others(errors.size());
@@ -115,6 +111,14 @@ Eigen::VectorXd row_losses(const Eigen::MatrixBase<Derived>& w, const QuantizedM
     }
   });
   return losses;
+}
+
+// (w - q) H (w - q)^T for each row of W[out, in]: |W x - Q x|^2, twice its mean over the samples. Whatever made q; an
+// input map is taken in. Throws std::invalid_argument unless all have one shape and the Hessian has samples,
+// std::domain_error if a weight is not finite. Time: out in^2 / 2 multiply-adds.
+template <class Derived>
+Eigen::VectorXd row_losses(const Eigen::MatrixBase<Derived>& w, const QuantizedMatrix& q, const Hessian& hessian) {
+  return row_losses_of(Evaluated<Derived>(w), q, hessian);
 }
 
 }  // namespace FEWBIT_ABI
