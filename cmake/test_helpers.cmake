@@ -4,6 +4,7 @@
 add_library(fewbit_catch_main OBJECT "${CMAKE_CURRENT_LIST_DIR}/../tests/support/catch_main.cpp")
 target_link_libraries(fewbit_catch_main PUBLIC Catch2::Catch2)
 target_compile_features(fewbit_catch_main PUBLIC cxx_std_20)
+target_compile_options(fewbit_catch_main PRIVATE -O0)
 
 # And one copy of the kernels, which would take most of the time of every file.
 add_library(fewbit_test_kernels OBJECT "${CMAKE_CURRENT_LIST_DIR}/../tests/support/kernels.cpp")

@@ -220,7 +220,7 @@ class BlockFitter final : public Fitter {
   }
   void fit_row(Index i, const float* row, const std::vector<Range>& ranges, const Tiling& tiling, Affine* to,
                std::vector<float>& block) const override {
-    each_block(i, row, ranges, tiling, to, block, [this](auto&&... of) { return fit_one(of...); });
+    each_block(i, row, ranges, tiling, to, block, [this](auto&&... of) { return this->fit_one(of...); });
   }
 
  private:
