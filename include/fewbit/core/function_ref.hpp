@@ -16,8 +16,8 @@ template <class R, class... A>
 class FunctionRef<R(A...)> {
  public:
   template <class F>
-  requires(!std::same_as<F, FunctionRef> && std::is_invocable_r_v<R, const F&, A...>)
-      FunctionRef(const F& f)  // no `explicit`: a lambda is written where it is handed over
+  requires(std::is_class_v<F> && !std::same_as<F, FunctionRef> && std::is_invocable_r_v<R, const F&, A...>)
+      FunctionRef(const F& f)  // not explicit: a lambda is written where it is handed over
       : function_(std::addressof(f)), call_([](const void* function, A... arguments) -> R {
           return static_cast<R>((*static_cast<const F*>(function))(std::forward<A>(arguments)...));
         }) {}
