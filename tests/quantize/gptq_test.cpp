@@ -652,6 +652,23 @@ TEST_CASE("importances stay with their inputs when groups are of columns in anot
   CHECK_NOTHROW(fewbit::gptq(w, hessian, Symmetric(3), fewbit::per_group(16), Placed{}, natural));
 }
 
+TEST_CASE("an estimator is told where its block lies, in whatever order columns are taken", "[gptq]") {
+  const MatrixXf w = support::normal_matrix(4, 12, 137);
+  const Hessian hessian = hessian_of(correlated(12, 50, 138));
+  // Ranges hang on the column alone, so scales do, whenever they are fitted.
+  for (const Granularity g : {fewbit::per_group(1), fewbit::per_column(), fewbit::per_group(5)})
+    for (const GroupScales rule : {GroupScales::from_original, GroupScales::fresh, GroupScales::stale})
+      for (const bool act_order : {false, true}) {
+        if (act_order && g.cols == 5 && rule != GroupScales::from_original) continue;  // refused
+        GptqOptions options;
+        options.scales = rule, options.act_order = act_order, options.block = 4;
+        const QuantizedMatrix q = fewbit::gptq(w, hessian, Symmetric(4), g, Placed{}, options),
+                              nearest = fewbit::quantize(w, Symmetric(4), g, Placed{});
+        for (Index i = 0; i < q.blocks_down(); ++i)
+          for (Index j = 0; j < q.blocks_across(); ++j) CHECK(q.affine(i, j) == nearest.affine(i, j));
+      }
+}
+
 TEST_CASE("GPTAQ's first group is fitted to the weights as they are", "[gptq]") {
   const MatrixXf w = support::normal_matrix(4, 32, 126), original = correlated(32, 100, 127),
                  x = original + 0.2f * correlated(32, 100, 128);

@@ -274,7 +274,6 @@ class KnownAffines final : public Fitter {
  private:
   template <class F>
   Affine fit_one(Index i, Index j, Range r, const F& gather, std::vector<float>& block) const {
-    if (!(r.lo <= r.hi)) r = {0, 0};
     const Index b = i / tiling_.block_rows * tiling_.blocks_across() + j / tiling_.block_cols;
     return settled(affines_[static_cast<std::size_t>(b)], r, i, j, gather, block);
   }

@@ -98,7 +98,7 @@ inline QuantizedMatrix gptq_rows(const Strided<const void>& w, const Hessian& he
         kernel::active().ranges(block.data(), block.size(), block.size(), &range);
         const Index group = code_column(n - 1 - g * width) / width;
         const auto gather = [&](std::vector<float>& to_fit) { to_fit = block; };
-        const Affine a = fitter.fit(top + i, g * width, columns, range, gather, scratch);
+        const Affine a = fitter.fit(top + i, group * width, columns, range, gather, scratch);
         affines[block_of(top + i, group)] = a;
         for (Index r = i; r < bottom; ++r) coder.set(r, group, a);
       }
