@@ -306,6 +306,23 @@ TEST_CASE("class 4: a scale that is rounded up at the end of the floats gives wa
   tally.require(300 * 20);
 }
 
+TEST_CASE("class 4: a zero-point of one's own counts towards what the outermost levels decode to",
+          "[bad-input][class-4]") {
+  const MatrixXf w = support::normal_matrix(1, 40, 97);
+  for (const float zero : {-5.f, -4.f, 4.f, 5.f})
+    for (const float sign : {-1.f, 1.f}) {
+      const auto huge_scale = [&](std::span<const float>, const auto&) {
+        return fewbit::Affine{sign * huge / 5, zero};
+      };
+      const QuantizedMatrix q = fewbit::quantize(w, fewbit::Symmetric(4), fewbit::per_tensor(), huge_scale);
+      const fewbit::Affine a = q.affine(0, 0);
+      CHECK(a.zero == zero);
+      CHECK(std::isfinite(a.scale * (q.levels().first() - zero)));
+      CHECK(std::isfinite(a.scale * (q.levels().last() - zero)));
+      CHECK(std::isinf(1.01f * a.scale * std::max(zero - q.levels().first(), q.levels().last() - zero)));
+    }
+}
+
 TEST_CASE("classes 4 and 7: a block of one value near the largest float decodes to a finite one",
           "[bad-input][class-4]") {
   Tally tally;
