@@ -69,6 +69,8 @@ CALLS = {
 NO_STATEMENT = re.compile(
     r"^(template|using|static_assert|friend|namespace|struct|class|enum|concept|typedef|extern|inline|constexpr|static"
     r"|public|private|break|continue|goto|throw|default|operator|assert|explicit|virtual|#)\b")
+# What only advises the machine: nothing but time can tell where, or whether, it was said.
+ADVICE = re.compile(r"^(__builtin_prefetch|madvise)\(")
 ASSIGNMENT = re.compile(r"^\S+ (=|\+=|-=|\*=|/=|%=|\|=|&=|\^=|<<=|>>=) ")
 CALL = re.compile(r"^[A-Za-z_][\w:.]*(->[\w:.]+)*(<[^ ]*>)?\(.*\)$", re.S)
 
@@ -152,7 +154,7 @@ class Places:
             return
         if re.match(r"return\b", chunk):
             return self.keep(start + 6, end, "value")
-        if NO_STATEMENT.match(chunk):
+        if NO_STATEMENT.match(chunk) or ADVICE.match(chunk):
             return
         bare = re.sub(r"\[[^\[\]]*\]|\([^()]*\)", lambda m: m.group()[0] + "x" * (len(m.group()) - 2) + m.group()[-1],
                       chunk)

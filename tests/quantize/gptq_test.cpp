@@ -119,6 +119,24 @@ TEST_CASE("inputs that do not depend on each other: round to nearest, bit for bi
   tally.require(2000);
 }
 
+TEST_CASE("zero-points between two codes count in GPTQ as they do in quantize", "[gptq][law]") {
+  MatrixXf x = MatrixXf::Zero(40, 40);
+  for (Index j = 0; j < 40; ++j) x(j, j) = 1 + static_cast<float>((j * 7) % 40);
+  const Hessian h = hessian_of(x);
+  const MatrixXf w = support::normal_matrix(18, 40, 139);
+  for (const float part : {-.45f, -.2f, .3f, .5f}) {
+    const auto between = [&](std::span<const float> block, const auto& grid) {
+      const fewbit::Affine a = MinMax{}(block, grid);
+      return fewbit::Affine{a.scale, a.zero + part};
+    };
+    for (const Granularity& g : {fewbit::per_channel(), fewbit::per_group(8)}) {
+      CHECK(fewbit::gptq(w, h, Symmetric(4), g, between) == fewbit::quantize(w, Symmetric(4), g, between));
+      CHECK(fewbit::gptq(w, h, fewbit::Asymmetric(3), g, between) ==
+            fewbit::quantize(w, fewbit::Asymmetric(3), g, between));
+    }
+  }
+}
+
 TEST_CASE("rows of more than one tile, with scales of one level in a million, are round to nearest too",
           "[gptq][law]") {
   MatrixXf x = MatrixXf::Zero(20, 20);
@@ -700,6 +718,19 @@ TEST_CASE("a call that throws leaves its report alone, and looks at dead inputs'
     options.asymmetry = asymmetry;
     CHECK_THROWS_AS(fewbit::gptq(w, hessian_of(x), Symmetric(4), fewbit::per_channel(), options),
                     std::invalid_argument);
+  }
+}
+
+TEST_CASE("refinement leaves a weight alone that lies halfway between two levels", "[gptq][refine]") {
+  // No move gains anything, so none is made, whichever of the two levels the weight has.
+  const MatrixXf w = MatrixXf{{-8, .5f, -1.5f, 2.5f, -3.5f}};
+  MatrixXf x = MatrixXf::Zero(5, 5);
+  for (Index j = 0; j < 5; ++j) x(j, j) = 1 + static_cast<float>(j);
+  for (const fewbit::Rounding rounding : {fewbit::Rounding::half_even, fewbit::Rounding::half_away}) {
+    const auto unit = [](std::span<const float>, const auto&) { return fewbit::Affine{1, 0}; };
+    const QuantizedMatrix q = fewbit::quantize(w, Symmetric(4), fewbit::per_tensor(), unit, {.rounding = rounding});
+    CHECK(q(0, 1) == (rounding == fewbit::Rounding::half_even ? 0 : 1));
+    CHECK(fewbit::refine(q, w, hessian_of(x)) == q);
   }
 }
 

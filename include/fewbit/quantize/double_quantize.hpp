@@ -57,7 +57,7 @@ inline QuantizedMatrix double_quantize(QuantizedMatrix q) {
         far = std::max(far, std::fabs(static_cast<double>(blocks[b].scale) - static_cast<double>(to.mean)));
     // Scales that are all the mean come out as it, exactly.
     const float second = round_scale(far / 127, ScaleType::f32), mean = std::fabs(to.mean);
-    to.second.push_back(far > 0 && std::isfinite(to.mean / second) ? second : mean > 0 ? mean : 1.f);
+    to.second.push_back(std::isfinite(to.mean / second) ? second : mean > 0 ? mean : 1.f);
     const auto code_run = [&] {
       bool good = true;
       const Affine a = to.affine(first);
