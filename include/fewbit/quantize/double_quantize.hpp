@@ -55,7 +55,7 @@ inline QuantizedMatrix double_quantize(QuantizedMatrix q) {
     for (std::size_t b = first; b < last; ++b)
       if (!is_free[b])
         far = std::max(far, std::fabs(static_cast<double>(blocks[b].scale) - static_cast<double>(to.mean)));
-    // Scales that are all the mean come out as it, exactly.
+    // Scales that are all the mean come out as it, exactly: their step is 0, and the mean over it is not finite.
     const float second = round_scale(far / 127, ScaleType::f32), mean = std::fabs(to.mean);
     to.second.push_back(std::isfinite(to.mean / second) ? second : mean > 0 ? mean : 1.f);
     const auto code_run = [&] {
